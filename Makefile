@@ -1,0 +1,67 @@
+# One door. `make help` lists the targets; `make check` before every commit; the CI runs `make test`.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+STAMP := .venv/.complete
+OURS := contracts migrations participants orchestrator .
+PROJECTS := pyproject.toml $(wildcard */pyproject.toml)
+# Unit tests: those that need no server, browser or network.
+UNIT := -m "not servers and not slow and not browser"
+
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS := 1
+
+.PHONY: help env lock check style types boundaries unit test servers demo bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+
+env: $(STAMP)  ## the environment in .venv, exactly as locked
+$(STAMP): requirements.lock $(PROJECTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make env PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(OURS:%=-e %)
+	@touch $@
+
+lock:  ## resolve the dependencies again (UPGRADE=1: to the newest)
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv==$(UV_VERSION); }
+	$(BIN)/uv pip compile $(PROJECTS) --quiet --universal --python-version 3.11 --all-extras \
+		--group dev $(if $(UPGRADE),--upgrade) --generate-hashes --no-annotate \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		$(foreach d,amends amends-contracts amends-migrations amends-orchestrator amends-participants,--no-emit-package $(d)) \
+		--output-file requirements.lock
+
+check: style types boundaries unit  ## ruff, pyright, import-linter, tidy test, unit tests
+
+style: env
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: env
+	$(BIN)/pyright --warnings
+
+boundaries: env
+	$(BIN)/lint-imports --no-cache
+
+unit: env
+	$(BIN)/pytest -q $(UNIT)
+
+test: servers style types boundaries  ## everything, as the CI does
+	$(BIN)/pytest
+
+servers: env  ## what the tests need beside the environment: RabbitMQ, Chromium
+	@./.ci/servers
+
+demo: env  ## book-trip three times: success, undone, killed and resumed
+	$(BIN)/amends demo
+
+bench: env  ## benchmarks, with JSON output
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove the environment and everything generated
+	rm -rf .venv .amends build dist .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

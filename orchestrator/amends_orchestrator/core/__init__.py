@@ -1,0 +1,1 @@
+"""What the orchestrator decides, without IO, clock or chance."""
