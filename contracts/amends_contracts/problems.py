@@ -1,0 +1,88 @@
+"""Problems (RFC 9457): how every refusal and failure is said, on the broker and over REST.
+
+A problem is recognised by its `type`, never by its text. Types of the engine start with `amends:`;
+a participant's own types are bare words (`sold-out`) or URIs.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROBLEM_CONTENT_TYPE = "application/problem+json"
+
+
+class ProblemType(StrEnum):
+    """Problem types that the engine and the SDK themselves produce."""
+
+    # of participants
+    FORGOTTEN = "amends:forgotten"
+    RUNNING = "amends:running"
+    CLOSED = "amends:closed"
+    EXPIRED = "amends:expired"
+    KEY_REUSED = "amends:key-reused"
+    UNKNOWN_COMMAND = "amends:unknown-command"
+    UNSUPPORTED = "amends:unsupported"
+    INVALID_INPUT = "amends:invalid-input"
+    CRASHED = "amends:crashed"
+    """A handler outside `transactional` raised: the effect is in doubt."""
+    # of the engine, about a step
+    TOO_LARGE = "amends:too-large"
+    BAD_OUTPUT = "amends:bad-output"
+    BAD_EXPRESSION = "amends:bad-expression"
+    TIMEOUT = "amends:timeout"
+    INTERRUPTED = "amends:interrupted"
+    UNDELIVERABLE = "amends:undeliverable"
+    DEAD_LETTERED = "amends:dead-lettered"
+    FENCED = "amends:fenced"
+    UNDO_MAPPING = "amends:undo-mapping"
+    UNDO_UNVERIFIED = "amends:undo-unverified"
+    EFFECT_IN_DOUBT = "amends:effect-in-doubt"
+    # of the engine, about a saga
+    CANCELLED = "amends:cancelled"
+    DEADLINE = "amends:deadline"
+    ENGINE_FAULT = "amends:engine-fault"
+    # refusals
+    NOT_FOUND = "amends:not-found"
+    KEY_CONFLICT = "amends:key-conflict"
+    PAST_PIVOT = "amends:past-pivot"
+    WRONG_STATE = "amends:wrong-state"
+    BAD_REQUEST = "amends:bad-request"
+    BAD_DEFINITION = "amends:bad-definition"
+    VERSION_CONFLICT = "amends:version-conflict"
+    UNAUTHENTICATED = "amends:unauthenticated"
+    FORBIDDEN = "amends:forbidden"
+    OVERLOADED = "amends:overloaded"
+    NOT_READY = "amends:not-ready"
+    INTERNAL = "amends:internal"
+
+
+class FieldError(BaseModel):
+    """One offending place of a document or request (extension member `errors`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    """JSON pointer, `/steps/2/input/to`; empty for the whole."""
+    reason: str
+    remedy: str | None = None
+    line: int | None = None
+    """Line of the user's own file, where it is known."""
+    file: str | None = None
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem. Unknown members are kept, for those who read further."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: str = "about:blank"
+    title: str = ""
+    status: int | None = None
+    detail: str | None = None
+    instance: str | None = None
+    errors: Annotated[tuple[FieldError, ...], Field(exclude_if=lambda v: not v)] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object, without members that are not set."""
+        return self.model_dump(mode="json", exclude_none=True)

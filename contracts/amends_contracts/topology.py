@@ -1,0 +1,143 @@
+"""Exchanges, queues and bindings of the wire contract, as data; names carry a prefix.
+
+Who declares what: the orchestrator the exchanges and the engine's queues, a participant its own
+two queues. Nothing here touches a broker.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+DELIVERY_LIMIT: Final = 20
+"""Of participants' queues; instances of one service must declare the same."""
+PARTITIONS_DEFAULT: Final = 16
+
+Argument: TypeAlias = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A durable exchange."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable quorum queue with its bindings, as (exchange, routing key)."""
+
+    name: str
+    bindings: tuple[tuple[str, str], ...]
+    arguments: Mapping[str, Argument] = field(default_factory=dict[str, Argument])
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """All names under one prefix."""
+
+    prefix: str = "amends"
+
+    @property
+    def commands(self) -> str:
+        """Topic exchange of commands."""
+        return f"{self.prefix}.commands"
+
+    @property
+    def batches(self) -> str:
+        """Direct exchange of command envelopes."""
+        return f"{self.prefix}.batches"
+
+    @property
+    def replies(self) -> str:
+        """Topic exchange of replies."""
+        return f"{self.prefix}.replies"
+
+    @property
+    def control(self) -> str:
+        """Topic exchange of client verbs and `hello`; also the queue for most of them."""
+        return f"{self.prefix}.control"
+
+    @property
+    def events(self) -> str:
+        """Topic exchange of lifecycle events."""
+        return f"{self.prefix}.events"
+
+    @property
+    def dead(self) -> str:
+        """Fanout exchange and queue of poison and undecodable messages."""
+        return f"{self.prefix}.dead"
+
+    @property
+    def start(self) -> str:
+        """Queue of starts."""
+        return f"{self.prefix}.start"
+
+    def partition_queue(self, partition: int) -> str:
+        """`amends.partition.07`."""
+        return f"{self.prefix}.partition.{partition:02d}"
+
+    def do_queue(self, service: str) -> str:
+        """Queue of a service's actions and turns."""
+        return f"{self.prefix}.do.{service}"
+
+    def undo_queue(self, service: str) -> str:
+        """Queue of a service's compensations, probes, ledger queries and `forget`."""
+        return f"{self.prefix}.undo.{service}"
+
+    def client_queue(self, name: str) -> str:
+        """A client's own answer queue; only such, `amq.gen-*` and direct reply-to are answered."""
+        return f"{self.prefix}.client.{name}"
+
+    def may_be_answered(self, reply_to: str) -> bool:
+        """Whether an answer may be sent to this queue."""
+        own = reply_to.startswith((f"{self.prefix}.client.", "amq.gen-"))
+        return own or reply_to.startswith("amq.rabbitmq.reply-to")
+
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Every exchange; declared by the orchestrator, checked passively by participants."""
+        return (
+            Exchange(self.commands, "topic"),
+            Exchange(self.batches, "direct"),
+            Exchange(self.replies, "topic"),
+            Exchange(self.control, "topic"),
+            Exchange(self.events, "topic"),
+            Exchange(self.dead, "fanout"),
+        )
+
+    def engine_queues(self, partitions: int) -> tuple[Queue, ...]:
+        """The engine's own queues: no delivery limit (set by the caller to -1 on 4.x)."""
+        control_keys = ("cancel", "signal", "decide", "undo", "enlist.*", "hello")
+        return (
+            Queue(self.dead, ((self.dead, ""),), {"x-queue-type": "quorum"}),
+            Queue(self.start, ((self.control, "start"),), self._arguments()),
+            Queue(
+                self.control, tuple((self.control, k) for k in control_keys), self._arguments()
+            ),
+            *(self.engine_partition(p) for p in range(partitions)),
+        )
+
+    def engine_partition(self, partition: int) -> Queue:
+        """The queue of one partition, with a single active consumer."""
+        bindings = (
+            (self.replies, f"reply.*.{partition:02d}"),
+            (self.control, f"partition.{partition:02d}"),
+        )
+        arguments = {**self._arguments(), "x-single-active-consumer": True}
+        return Queue(self.partition_queue(partition), bindings, arguments)
+
+    def service_queues(self, service: str) -> tuple[Queue, Queue]:
+        """A participant's two queues (do, undo)."""
+        arguments = {**self._arguments(), "x-delivery-limit": DELIVERY_LIMIT}
+        return (
+            Queue(self.do_queue(service), ((self.commands, f"do.{service}.#"),), arguments),
+            Queue(self.undo_queue(service), ((self.commands, f"undo.{service}.#"),), arguments),
+        )
+
+    def _arguments(self) -> dict[str, Argument]:
+        return {
+            "x-queue-type": "quorum",
+            "x-dead-letter-exchange": self.dead,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }

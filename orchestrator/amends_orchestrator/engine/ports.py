@@ -1,0 +1,279 @@
+"""The ports of the engine: `Store` and `Transport`, each with a real and an in-process form.
+
+Who implements: `store.postgres` and `transport.amqp`, `transport.memory`. The engine alone calls
+them. One conformance suite (tests/conformance) holds every implementation to these promises.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from amends_contracts.amqp import AmqpMessage
+from amends_contracts.messages import Hello, Json
+from amends_contracts.names import SagaId
+
+from amends_orchestrator.core.decision import JournalRow
+from amends_orchestrator.core.state import Identity, SagaStatus
+
+# --- Store -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSaga:
+    """A row of table `saga`, as the hot path needs it."""
+
+    identity: Identity
+    seq: int
+    status: SagaStatus
+    state: Json
+    """What `core.state_to_json` made."""
+    wake_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartKey:
+    """Identity of a start, unique for ever (30 days beyond archiving)."""
+
+    tenant: str
+    definition: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownStart:
+    """A start key that is taken; `saga_id` None is the tombstone of a cancel before the start."""
+
+    saga_id: SagaId | None
+    input_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a batch needs to be decided."""
+
+    now: datetime
+    """`clock_timestamp()` of the database: the batch's only time."""
+    sagas: Mapping[SagaId, StoredSaga]
+    starts: Mapping[StartKey, KnownStart]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaWrite:
+    """One saga's part of a batch: its new row and the journal rows of this batch."""
+
+    identity: Identity
+    loaded_seq: int
+    """0 for a new saga; else the fence: the update holds only where `seq` is still this."""
+    seq: int
+    status: SagaStatus
+    state: Json
+    wake_at: datetime | None
+    """The earliest deadline; written as LEAST(stored, this), NULL when terminal."""
+    residue: int
+    rows: tuple[JournalRow, ...]
+    start: StartKey | None = None
+    input_digest: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    trace_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxWrite:
+    """The batch's messages, byte for byte, as one row."""
+
+    id: UUID
+    n: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One statement, one round trip, one transaction: all of this or nothing."""
+
+    orchestrator: UUID
+    sagas: tuple[SagaWrite, ...]
+    """Sorted by saga id."""
+    outbox: OutboxWrite | None = None
+    outbox_settled: tuple[UUID, ...] = ()
+    """Own outbox rows all of whose messages are confirmed or returned: deleted."""
+    outbox_rewritten: tuple[OutboxWrite, ...] = ()
+    """Own outbox rows of which only these messages are still open."""
+
+
+class Conflict(Exception):
+    """A seq was not the loaded one, or a start key exists: nothing was written, load again."""
+
+
+class BadData(Exception):
+    """The statement fails by its data (SQLSTATE class 22, 23 but the fence, 54): bisect."""
+
+
+class StoreUnavailable(Exception):
+    """The database is away or did not answer in time; a commit under way is in doubt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A saga whose `wake_at` has come."""
+
+    saga_id: SagaId
+    seq: int
+    wake_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """What one round of the lease, wake-up and orphan poll found: one statement a tick."""
+
+    now: datetime
+    lease_until: datetime
+    live: int
+    """Live orchestrators, this one included."""
+    partitions: int
+    """P."""
+    owned: frozenset[int]
+    due: tuple[Due, ...]
+    """At most `limit`, earliest first, of owned partitions."""
+    next_wake: datetime | None
+    """Earliest `wake_at` not yet due of owned partitions; None if there is none."""
+
+
+class Store(Protocol):
+    """Durable state. Every call has a deadline of its own; times are the database's."""
+
+    async def load(self, sagas: Sequence[SagaId], starts: Sequence[StartKey]) -> Loaded:
+        """The running sagas and the taken start keys among those asked for."""
+        ...
+
+    async def values(
+        self, wanted: Sequence[tuple[SagaId, int]]
+    ) -> Mapping[SagaId, Mapping[int, Json]]:
+        """`data` of journal rows, by saga and seq."""
+        ...
+
+    async def commit(self, batch: Batch) -> None:
+        """All or nothing. Raises Conflict, BadData, or StoreUnavailable (outcome in doubt)."""
+        ...
+
+    async def committed(self, outbox_id: UUID) -> bool:
+        """After a commit in doubt: whether its outbox row is there."""
+        ...
+
+    async def rearm(self, due: Sequence[tuple[Due, datetime]]) -> None:
+        """Set a later `wake_at` where id, seq and wake_at are still as seen."""
+        ...
+
+    async def tick(self, orchestrator: UUID, *, lease_s: float, claim: bool, limit: int) -> Tick:
+        """Renew the lease, take free partitions up to a fair share, and find what is due."""
+        ...
+
+    async def release(self, orchestrator: UUID, partitions: Sequence[int]) -> None:
+        """Give partitions up (they are no longer consumed)."""
+        ...
+
+    async def leave(self, orchestrator: UUID) -> None:
+        """End the lease at once; outbox rows stay and are claimed by others."""
+        ...
+
+    async def claim_outbox(self, orchestrator: UUID, limit: int) -> Sequence[OutboxWrite]:
+        """Take over rows of orchestrators whose lease is over (SKIP LOCKED)."""
+        ...
+
+    async def settle_outbox(
+        self, orchestrator: UUID, settled: Sequence[UUID], rewritten: Sequence[OutboxWrite]
+    ) -> None:
+        """Delete or rewrite own outbox rows outside a batch (when idle or draining)."""
+        ...
+
+    async def keep_hello(self, hello: Hello) -> None:
+        """Keep what a participant says of itself."""
+        ...
+
+    async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
+        """Version and document; the newest version if None is asked for."""
+        ...
+
+
+# --- Transport ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryTag:
+    """Acknowledgement handle; `generation` tells the channel it belongs to."""
+
+    generation: int
+    tag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that arrived, not yet acknowledged."""
+
+    tag: DeliveryTag
+    queue: str
+    message: AmqpMessage
+    redelivered: bool = False
+
+
+class PublishResult(StrEnum):
+    """What became of one publication; CONFIRMED and RETURNED settle it, UNKNOWN does not."""
+
+    CONFIRMED = "confirmed"
+    RETURNED = "returned"
+    UNKNOWN = "unknown"
+
+
+class Transport(Protocol):
+    """The broker. Reconnects by itself; consumers are restored; nothing here raises for long."""
+
+    async def open(self) -> None:
+        """Connect and declare exchanges and engine queues; waits with backoff while away."""
+        ...
+
+    async def close(self) -> None:
+        """Cancel consumers and close; unacknowledged deliveries go back to the broker."""
+        ...
+
+    async def publish(
+        self, messages: Sequence[AmqpMessage], timeout_s: float
+    ) -> Sequence[PublishResult]:
+        """Publish with confirms, pipelined; one PublishResult per message, in order."""
+        ...
+
+    async def consume(self, queue: str, prefetch: int) -> None:
+        """Start delivering a queue into `arrived`; idempotent."""
+        ...
+
+    async def cancel(self, queue: str) -> None:
+        """Stop consuming; what was delivered and not acknowledged goes back (nack, requeue)."""
+        ...
+
+    async def arrived(self, limit: int, timeout_s: float | None) -> Sequence[Delivery]:
+        """What has arrived, at most `limit`; waits for the first up to `timeout_s`."""
+        ...
+
+    async def acknowledge(self, tags: Sequence[DeliveryTag]) -> None:
+        """Acknowledge; tags of an older generation are ignored."""
+        ...
+
+    async def reject(self, tag: DeliveryTag, reason: str) -> None:
+        """Dead-letter one delivery, with the reason, confirmed before it is acknowledged."""
+        ...
+
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Clock(Protocol):
+    """Time of this process: pacing and timeouts of calls only, never a decision."""
+
+    def monotonic(self) -> float:
+        """Seconds, never going back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
