@@ -161,8 +161,11 @@ class Reply:
         return json.loads(self.body)
 
     def problem(self) -> Problem:
-        """The body as a problem; an empty or foreign body gives `about:blank`."""
-        return Problem.model_validate_json(self.body or b"{}")
+        """The body as a problem; one that is none gives `about:blank`, with its text as detail."""
+        try:
+            return Problem.model_validate_json(self.body or b"{}")
+        except ValueError:
+            return Problem(detail=self.body[:1000].decode(errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)
