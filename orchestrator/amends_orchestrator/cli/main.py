@@ -1,0 +1,79 @@
+"""The program `amends`: all commands, and the one place where errors become exit codes."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from amends_orchestrator.cli import operate, output, sagas
+from amends_orchestrator.cli.exits import CliError, Exit
+
+app = typer.Typer(
+    name="amends",
+    help="Durable sagas over Postgres and RabbitMQ, undone in order when a step fails.",
+    epilog="Start here: `amends demo`, then `amends new trip`. Exit codes: docs/cli.md",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_SAGAS = "Sagas"
+_OPERATE = "Operate"
+
+app.command(rich_help_panel=_SAGAS)(sagas.start)
+app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
+app.command(rich_help_panel=_SAGAS)(sagas.show)
+app.command("undo-plan", rich_help_panel=_SAGAS)(sagas.undo_plan)
+app.command(rich_help_panel=_SAGAS)(sagas.cancel)
+app.command(rich_help_panel=_SAGAS)(sagas.undo)
+app.command(rich_help_panel=_SAGAS)(sagas.trace)
+for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):
+    app.command(rich_help_panel=_OPERATE)(_command)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; nothing of it raises."""
+    as_json = "--json" in arguments
+    try:
+        app(args=list(arguments))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else Exit.OK
+    except CliError as error:
+        output.print_error(error, as_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        _hush_stdout()
+        return Exit.OK
+    except Exception as error:
+        if os.environ.get("AMENDS_DEBUG"):
+            raise
+        output.print_error(_fault(error), as_json)
+        return Exit.INTERNAL
+    return Exit.OK
+
+
+def _fault(error: Exception) -> CliError:
+    return CliError(
+        f"{type(error).__name__}: {error}",
+        "This is a fault of amends, not yours: AMENDS_DEBUG=1 shows where; please report it.",
+        exit_code=Exit.INTERNAL,
+    )
+
+
+def _hush_stdout() -> None:
+    """The reader of our pipe is gone (`amends list | head`): say nothing at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

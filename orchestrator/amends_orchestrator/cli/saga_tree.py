@@ -1,0 +1,207 @@
+"""A saga's view (REST) as a tree for the terminal: what ran, what was undone, what is held.
+
+Pure: a view in, a renderable out. The names of a column start below each other at every depth.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+from rich.tree import Tree
+
+View = Mapping[str, Any]
+GUIDE_WIDTH = 4  # of one level of rich's tree
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a status is shown."""
+
+    mark: str
+    style: str
+    said: str
+
+
+STEP: Mapping[str, Look] = {
+    "pending": Look("○", "quiet", "waiting"),
+    "running": Look("●", "busy", "running"),
+    "retrying": Look("↻", "busy", "retrying"),
+    "succeeded": Look("✔", "ok", "done"),
+    "failed": Look("✘", "bad", "failed"),
+    "unknown": Look("?", "bad", "outcome unknown"),
+    "skipped": Look("–", "quiet", "skipped"),
+    "compensating": Look("↩", "busy", "undoing"),
+    "compensated": Look("↩", "undone", "undone"),
+    "nothing_to_compensate": Look("–", "quiet", "nothing to undo"),
+    "compensation_failed": Look("✘", "bad", "undo failed"),
+}
+SAGA: Mapping[str, Look] = {
+    "running": Look("●", "busy", "running"),
+    "compensating": Look("↩", "busy", "undoing"),
+    "stuck": Look("✘", "bad", "stuck: needs an operator"),
+    "suspended": Look("‖", "quiet", "suspended"),
+    "completed": Look("✔", "ok", "completed"),
+    "compensated": Look("↩", "undone", "compensated"),
+}
+NOT_RUN = Look("·", "quiet", "not run")
+TERMINAL = frozenset({"completed", "compensated"})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the tree: its depth and the step it shows."""
+
+    depth: int
+    step: View
+    look: Look
+
+
+def render(view: View) -> RenderableType:
+    """The whole of a saga."""
+    over = view["status"] in TERMINAL
+    rows = list(_rows(nodes_of(view), 0, over))
+    name_width = max((GUIDE_WIDTH * r.depth + len(_name(r.step)) for r in rows), default=0)
+    command_width = max((len(_command(r.step)) for r in rows), default=0)
+    tree = Tree(_head(view), guide_style="quiet")
+    branches = [tree]
+    for row in rows:
+        del branches[row.depth + 1 :]
+        line = _line(row, name_width - GUIDE_WIDTH * row.depth, command_width)
+        branches.append(branches[row.depth].add(line))
+    return Group(tree, *_foot(view))
+
+
+def nodes_of(view: View) -> Sequence[View]:
+    """The steps as nested nodes, each with its `children`; flat where the view has no tree."""
+    return view.get("tree") or view.get("steps", ())
+
+
+def _rows(nodes: Sequence[View], depth: int, over: bool) -> Iterator[Row]:
+    for node in nodes:
+        yield Row(depth, node, _look(node, over))
+        yield from _rows(node.get("children", ()), depth + 1, over)
+
+
+def _look(step: View, over: bool) -> Look:
+    if over and step["status"] == "pending":
+        return NOT_RUN
+    return STEP.get(step["status"], Look("·", "quiet", str(step["status"])))
+
+
+def _head(view: View) -> Text:
+    look = SAGA.get(view["status"], Look("·", "quiet", str(view["status"])))
+    head = Text.assemble(
+        (f"{view['definition']}@{view['version']}", "name"),
+        "  ",
+        str(view["key"]),
+        "  ",
+        (f"{look.mark} {look.said}", look.style),
+    )
+    took = duration(view.get("started_at"), view.get("ended_at"))
+    if took:
+        head.append(f" in {took}", "quiet")
+    head.append(f"  {view['saga_id']}", "quiet")
+    return head
+
+
+def _line(row: Row, name_width: int, command_width: int) -> Text:
+    step, look = row.step, row.look
+    line = Text.assemble(
+        (look.mark, look.style), " ", (_name(step).ljust(name_width), "name"), "  "
+    )
+    line.append(_command(step).ljust(command_width), "quiet")
+    line.append("  ")
+    line.append(look.said, look.style)
+    for part in _details(step):
+        line.append(f" · {part}", "quiet")
+    why = _why(step)
+    if why:
+        line.append(f": {why}", look.style)
+    return line
+
+
+def _details(step: View) -> Iterator[str]:
+    took = duration(step.get("started_at"), step.get("ended_at"))
+    if took:
+        yield took
+    if (step.get("attempt") or 0) > 1:
+        yield f"attempt {step['attempt']}"
+    compensation: View = step.get("compensation") or {}
+    if (compensation.get("attempt") or 0) > 1:
+        yield f"undo attempt {compensation['attempt']}"
+    if step.get("pivot"):
+        yield "pivot"
+
+
+def _why(step: View) -> str:
+    if step["status"] == "succeeded":
+        return ""
+    compensation: View = step.get("compensation") or {}
+    found = compensation.get("problem") or step.get("problem")
+    if step["status"] in {"compensated", "nothing_to_compensate"}:
+        return ""
+    return problem_text(found) or str(step.get("reason") or "")
+
+
+def _foot(view: View) -> Iterator[Text]:
+    failure = view.get("failure")
+    if failure:
+        at = f"{failure['step']}: " if failure.get("step") else ""
+        said = problem_text(failure.get("problem") or failure)
+        yield Text.assemble(("because  ", "quiet"), (f"{at}{said}", "bad"))
+    held = [_effect(item) for item in view.get("held", ())]
+    if held and view["status"] != "completed":
+        yield Text.assemble(("held     ", "quiet"), ", ".join(held))
+    for item in view.get("residue", ()):
+        yield Text.assemble(("residue  ", "quiet"), (_effect(item), "bad"))
+    if view.get("output"):
+        pairs = "  ".join(f"{k}={v}" for k, v in dict(view["output"]).items())
+        yield Text.assemble(("output   ", "quiet"), pairs)
+
+
+def _effect(item: Any) -> str:
+    if isinstance(item, str):
+        return item
+    effect: View = item
+    notes = [str(effect[k]) for k in ("command", "reason", "owner") if effect.get(k)]
+    return str(effect.get("path", "?")) + (f" ({', '.join(notes)})" if notes else "")
+
+
+def problem_text(problem: View | None) -> str:
+    """`sold-out, no room in Venice`; empty for no problem."""
+    if not problem:
+        return ""
+    kind = str(problem.get("type") or "").removeprefix("amends:")
+    said = str(problem.get("detail") or problem.get("title") or "")
+    return ", ".join(part for part in (kind if kind != "about:blank" else "", said) if part)
+
+
+def duration(start: str | None, end: str | None) -> str:
+    """`31 ms`, `1.24 s`, `3 min 4 s`; empty unless both ends are known."""
+    if not start or not end:
+        return ""
+    seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    return span(seconds)
+
+
+def span(seconds: float) -> str:
+    """A length of time as people say it."""
+    if seconds < 1:
+        return f"{round(seconds * 1000)} ms"
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _name(step: View) -> str:
+    return str(step["path"])
+
+
+def _command(step: View) -> str:
+    return str(step.get("command") or step.get("kind") or "")
