@@ -1,0 +1,1 @@
+"""Traces of sagas over OTLP, and the metrics of the engine."""
