@@ -1,12 +1,15 @@
 """Postgres and RabbitMQ in containers, through testcontainers, where Docker answers."""
 
 import importlib.util
+import os
 import secrets
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
+from urllib.parse import urlsplit
 
 from amends_orchestrator.local.ports import free_port, speaks_amqp, speaks_postgres
 from amends_orchestrator.local.processes import ServerFailed
@@ -82,7 +85,7 @@ class DockerRabbitmq(DockerServer):
 
 def answers() -> bool:
     """Whether testcontainers is installed and a Docker engine answers."""
-    if importlib.util.find_spec("testcontainers") is None:
+    if importlib.util.find_spec("testcontainers") is None or not _engine_listens():
         return False
     from docker.errors import DockerException
     from testcontainers.core.docker_client import DockerClient
@@ -91,6 +94,19 @@ def answers() -> bool:
         DockerClient()
     except DockerException:
         return False
+    return True
+
+
+def _engine_listens() -> bool:
+    """A look at the engine's socket, in a millisecond; Docker's client would leave one open."""
+    host = urlsplit(os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock")
+    if host.scheme != "unix":
+        return True
+    with socket.socket(socket.AF_UNIX) as engine:
+        try:
+            engine.connect(host.path)
+        except OSError:
+            return False
     return True
 
 

@@ -77,3 +77,8 @@ def secret(folder: Path, name: str = "secret", owner: Owner | None = None) -> st
         if owner is not None:
             os.chown(file, *owner)
     return file.read_text()
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder with all that is in it; one that is gone is fine."""
+    shutil.rmtree(folder, ignore_errors=True)

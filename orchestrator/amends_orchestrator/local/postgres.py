@@ -64,7 +64,7 @@ class PrivatePostgres:
         """End it (fast shutdown). A second call does nothing."""
         self._process.stop()
         if self._throwaway:
-            shutil.rmtree(self._home, ignore_errors=True)
+            folders.remove(self._home)
 
     def kill(self) -> None:
         """SIGKILL to the postmaster; its backends notice and go. `restart` recovers the data."""
@@ -107,7 +107,7 @@ def start(
         used, process = _run_on_some_port(home, binaries, port, chosen, folder is None)
     except BaseException:
         if folder is None:
-            shutil.rmtree(home, ignore_errors=True)
+            folders.remove(home)
         raise
     url = f"postgresql://{USER}:{password}@127.0.0.1:{used}/{DATABASE}"
     return PrivatePostgres(used, url, home, binaries, chosen, folder is None, process)

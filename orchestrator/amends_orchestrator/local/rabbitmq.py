@@ -87,7 +87,7 @@ class PrivateRabbitmq:
         """End the node in order, then its epmd. A second call does nothing."""
         _stop(self._processes)
         if self._throwaway:
-            shutil.rmtree(self._home, ignore_errors=True)
+            folders.remove(self._home)
 
     def kill(self) -> None:
         """SIGKILL to the node; `restart` takes up what its queues had on disk."""
@@ -133,7 +133,7 @@ def start(folder: Path | None = None, *, port: int | None = None) -> PrivateRabb
         ports, processes = _run_on_some_ports(home, scripts, port, folder is None)
     except BaseException:
         if folder is None:
-            shutil.rmtree(home, ignore_errors=True)
+            folders.remove(home)
         raise
     url = f"amqp://{USER}:{folders.secret(home)}@127.0.0.1:{ports.amqp}/"
     return PrivateRabbitmq(url, ports, home, scripts, folder is None, processes)
