@@ -69,6 +69,15 @@ class Topology:
         return f"{self.prefix}.dead"
 
     @property
+    def dead_commands(self) -> str:
+        """The engine's own copy of what is dead-lettered: a command tells its step from here.
+
+        Bound to the same fanout exchange, so that what operators look at in `dead` stays there.
+        It has no dead letters of its own, or one would come back for ever.
+        """
+        return f"{self.prefix}.dead.commands"
+
+    @property
     def start(self) -> str:
         """Queue of starts."""
         return f"{self.prefix}.start"
@@ -76,6 +85,11 @@ class Topology:
     def partition_queue(self, partition: int) -> str:
         """`amends.partition.07`."""
         return f"{self.prefix}.partition.{partition:02d}"
+
+    def partition_of(self, queue: str) -> int | None:
+        """The inverse of `partition_queue`; None for any other queue."""
+        number = queue.removeprefix(f"{self.prefix}.partition.")
+        return int(number) if number != queue and number.isdigit() else None
 
     def do_queue(self, service: str) -> str:
         """Queue of a service's actions and turns."""
@@ -110,10 +124,9 @@ class Topology:
         control_keys = ("cancel", "signal", "decide", "undo", "enlist.*", "hello")
         return (
             Queue(self.dead, ((self.dead, ""),), {"x-queue-type": "quorum"}),
+            Queue(self.dead_commands, ((self.dead, ""),), {"x-queue-type": "quorum"}),
             Queue(self.start, ((self.control, "start"),), self._arguments()),
-            Queue(
-                self.control, tuple((self.control, k) for k in control_keys), self._arguments()
-            ),
+            Queue(self.control, tuple((self.control, k) for k in control_keys), self._arguments()),
             *(self.engine_partition(p) for p in range(partitions)),
         )
 

@@ -1,0 +1,1 @@
+"""The loops that join core, store and transport; `orchestrator` is the door."""

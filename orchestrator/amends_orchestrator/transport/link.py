@@ -1,0 +1,222 @@
+"""One supervised AMQP connection with one channel, made anew for ever when it is lost.
+
+The owner says what is to be done with a fresh channel (`ready`: declare, consume). A channel or
+connection that closes for whatever reason, also a consumer that the broker cancels, ends the whole
+link, and the next one is made: there is one way to recover, and it is taken often.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol, cast
+
+from aiormq.abc import AbstractChannel
+from aiormq.connection import Connection, TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.exceptions import AMQPError, ChannelPreconditionFailed, ConnectionClosed
+from pamqp import commands as spec
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+from yarl import URL
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S: Final = 5
+CONNECT_TIMEOUT_S: Final = 15.0
+READY_TIMEOUT_S: Final = 120.0
+BACKOFF_S_MAX: Final = 5.0
+
+AWAY: Final = (AMQPError, OSError, TimeoutError, RuntimeError, asyncio.CancelledError)
+"""What the client raises when the broker is away. aiormq raises CancelledError in tasks that
+nobody cancelled when a connection dies: wherever this is caught, `cancelled_by_us` is asked."""
+
+
+class _Closing(Protocol):
+    @property
+    def closing(self) -> "asyncio.Future[object]": ...
+
+
+class _Connection(_Closing, Protocol):
+    """What is used of aiormq's connection, whose own types are partly unknown."""
+
+    @property
+    def is_closed(self) -> bool: ...
+    @property
+    def server_properties(self) -> Mapping[str, object]: ...
+    async def connect(self) -> bool: ...
+    async def channel(self) -> AbstractChannel: ...
+    async def close(self, exc: Exception) -> None: ...
+
+
+class TopologyConflict(Exception):
+    """An exchange or queue exists at the broker with other arguments than ours.
+
+    Nothing can be published safely until an operator removes it, so this is not retried.
+    """
+
+
+def cancelled_by_us(error: BaseException) -> bool:
+    """Whether `error` is a cancellation that somebody asked of the current task."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+class _KeepWriter(TransportFactory):
+    """Keeps the writer of the socket, whose `drain` tells whether the broker takes anything."""
+
+    def __init__(self, url: URL) -> None:
+        self._inner = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def create(
+        self, url: URL, **kwargs: Any
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await self._inner.create(url, **kwargs)
+        self.writer = writer
+        return reader, writer
+
+
+class Link:
+    """A connection and its channel. `run` keeps it up; `channel` is None while it is down."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        ready: Callable[[AbstractChannel, int], Awaitable[None]],
+        lost: Callable[[], None],
+    ) -> None:
+        self._url = URL(url).update_query(heartbeat=str(HEARTBEAT_S), name=name)
+        self._name = name
+        self._ready = ready
+        self._lost = lost
+        self._up = asyncio.Event()
+        self._writer: asyncio.StreamWriter | None = None
+        self.channel: AbstractChannel | None = None
+        self.generation = 0
+        """Counts the channels of this link; a delivery tag is worth nothing on another one."""
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled. Raises TopologyConflict alone."""
+        while True:
+            connection, channel = await self._connect()
+            try:
+                await _closed(connection, channel)
+            finally:
+                self.channel = None
+                self._up.clear()
+                self._lost()
+                await _close(connection)
+            log.warning("broker link %s lost; connecting again", self._name)
+
+    async def wait_up(self) -> AbstractChannel:
+        """The channel, as soon as there is one."""
+        while self.channel is None:
+            await self._up.wait()
+        return self.channel
+
+    async def drained(self) -> None:
+        """Wait until the socket takes more: a blocked connection takes nothing."""
+        writer = self._writer
+        if writer is not None:
+            await writer.drain()
+
+    def reset(self) -> None:
+        """End this channel, and let `run` make the next one."""
+        if self.channel is not None and not self.channel.is_closed:
+            task = asyncio.ensure_future(self.channel.close())
+            task.add_done_callback(_retrieve)
+
+    async def _connect(self) -> tuple[_Connection, AbstractChannel]:
+        async for attempt in AsyncRetrying(
+            wait=wait_random_exponential(multiplier=0.1, max=BACKOFF_S_MAX),
+            retry=retry_if_exception(_worth_retrying),
+            before_sleep=self._say,
+        ):
+            with attempt:
+                return await self._connect_once()
+        raise AssertionError("tenacity retries for ever")
+
+    async def _connect_once(self) -> tuple[_Connection, AbstractChannel]:
+        keep = _KeepWriter(self._url)
+        connection = _new_connection(self._url, keep, self._name)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await connection.connect()
+                channel = await connection.channel()
+            channel.on_consumer_cancel_callbacks.add(self._consumer_cancelled)
+            self.generation += 1
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await self._ready(channel, _major_version(connection))
+        except BaseException as error:
+            await _close(connection)
+            if isinstance(error, ChannelPreconditionFailed):
+                raise TopologyConflict(
+                    f"the broker has an entity with other arguments than ours: {error}"
+                ) from error
+            if isinstance(error, asyncio.CancelledError) and not cancelled_by_us(error):
+                raise ConnectionError("the connection died while it was set up") from error
+            raise
+        self._writer = keep.writer
+        self.channel = channel
+        self._up.set()
+        return connection, channel
+
+    def _consumer_cancelled(self, frame: spec.Basic.Cancel) -> None:
+        log.warning("the broker cancelled consumer %s; making the link anew", frame.consumer_tag)
+        self.reset()
+
+    def _say(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.warning(
+            "broker link %s: %s; trying again (%d)",
+            self._name,
+            error or type(error).__name__,
+            state.attempt_number,
+        )
+
+
+def _worth_retrying(error: BaseException) -> bool:
+    return isinstance(error, Exception) and isinstance(error, AWAY)
+
+
+def _new_connection(url: URL, factory: TransportFactory, name: str) -> _Connection:
+    properties = {"connection_name": name}
+    made: Any = Connection(
+        url, transport_factory=factory, client_properties=cast("Any", properties)
+    )
+    return made
+
+
+async def _closed(connection: _Connection, channel: AbstractChannel) -> None:
+    """Wait until either has closed; `closing` of both raises whatever closed it."""
+    watched = {connection.closing, cast("_Closing", channel).closing}
+    try:
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in watched:
+            one.add_done_callback(_retrieve)
+            if not one.done():
+                one.cancel()
+
+
+async def _close(connection: _Connection) -> None:
+    if connection.is_closed or not hasattr(connection, "_writer_task"):
+        return
+    try:
+        async with asyncio.timeout(3):
+            await connection.close(ConnectionClosed(0, "closed by us"))
+    except AWAY as error:
+        if cancelled_by_us(error):
+            raise
+
+
+def _retrieve(done: "asyncio.Future[Any]") -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        done.exception()
+
+
+def _major_version(connection: _Connection) -> int:
+    version = connection.server_properties.get("version")
+    text = version.decode() if isinstance(version, bytes) else str(version)
+    major = text.partition(".")[0]
+    return int(major) if major.isdigit() else 3
