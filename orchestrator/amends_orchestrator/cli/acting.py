@@ -29,7 +29,7 @@ def resolved(rest: Rest, saga_id: str) -> str:
     """`last` means the newest saga."""
     if saga_id != "last":
         return saga_id
-    items = rest.get("/v1/sagas")["items"]
+    items = rest.get("/v1/sagas", limit=1)["items"]
     if not items:
         raise CliError(
             "There is no saga yet.", "`amends start` makes one.", exit_code=Exit.NOT_FOUND

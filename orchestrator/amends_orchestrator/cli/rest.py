@@ -131,8 +131,6 @@ def _problem_of(response: httpx.Response) -> dict[str, Any]:
 
 
 def _decoded(response: httpx.Response, address: Address) -> Any:
-    if not response.content:
-        return None
     try:
         return response.json()
     except ValueError as error:

@@ -15,6 +15,7 @@ from amends_orchestrator.cli.rest import WAIT_MAX_S, Rest, saga_path
 
 TERMINAL = frozenset({"completed", "compensated"})
 WATCH_EVERY_S = 0.25
+PAGE_MAX = 200
 EXIT_OF_STATUS = {
     "completed": Exit.OK,
     "compensated": Exit.REFUSED,
@@ -87,7 +88,7 @@ def list_(
     cursor: str | None = None
     with Rest(find_service(url)) as rest:
         while len(items) < limit:
-            page = rest.get("/v1/sagas", cursor=cursor, **query)
+            page = rest.get("/v1/sagas", cursor=cursor, limit=min(limit, PAGE_MAX), **query)
             items.extend(page["items"])
             cursor = page.get("next")
             if cursor is None:

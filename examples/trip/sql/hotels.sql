@@ -1,0 +1,28 @@
+-- Hotels: one row per room. Venice has a carnival: it has seats to get there and no room to stay.
+
+CREATE TABLE IF NOT EXISTS room (
+    number    text PRIMARY KEY,
+    city      text NOT NULL,
+    usd_night integer NOT NULL CHECK (usd_night > 0),
+    held_by   text,
+    nights    integer CHECK (nights > 0),
+    CHECK ((held_by IS NULL) = (nights IS NULL))
+);
+CREATE INDEX IF NOT EXISTS room_free ON room (city, number) WHERE held_by IS NULL;
+CREATE INDEX IF NOT EXISTS room_held ON room (held_by) WHERE held_by IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS movement (
+    id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    key  text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('book', 'cancel')),
+    room text NOT NULL REFERENCES room
+);
+
+INSERT INTO room (number, city, usd_night)
+SELECT format('%s-%s', prefix, lpad(n::text, 4, '0')), city, usd_night
+FROM (VALUES ('LIS', 'Lisbon', 95, 2000),
+             ('OSL', 'Oslo',  140,   40),
+             ('REK', 'Reykjavik', 160, 40)) AS hotel (prefix, city, usd_night, rooms),
+     generate_series(1, rooms) AS n
+ON CONFLICT DO NOTHING;

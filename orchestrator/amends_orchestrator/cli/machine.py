@@ -1,0 +1,300 @@
+"""Everything on this machine: servers, orchestrators and an example's participants, supervised.
+
+`amends up` and `amends demo` are two ways to look at it. What runs where is written to
+`.amends/up.json` for scripts, and rewritten whenever a pid changes.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from amends_orchestrator.cli import schema
+from amends_orchestrator.cli.address import UP_FILE, UP_FOLDER, Address
+from amends_orchestrator.cli.example import Example, examples_folder
+from amends_orchestrator.cli.exits import CliError, Exit
+from amends_orchestrator.cli.plan_source import load, on_path
+from amends_orchestrator.cli.rest import Rest
+from amends_orchestrator.cli.supervisor import Event, Supervisor, environment
+from amends_orchestrator.local import folders, servers
+from amends_orchestrator.local.ports import free_port
+from amends_orchestrator.local.processes import Program, ServerFailed, tail
+
+READY_S = 60.0
+ENGINE_DATABASE = "amends"
+Say = Callable[[str], None]
+
+
+@dataclass
+class Machine:
+    """Start it, look after it with `poll`, and end it: `end` leaves nothing behind but logs."""
+
+    folder: Path
+    """`.amends` is made in here."""
+    example: Example | None
+    port: int | None = None
+    orchestrators: int = 1
+    keep: bool = False
+    """Whether the servers' data stays for the next time."""
+    extra_env: dict[str, str] = field(default_factory=dict[str, str])
+    say: Say = lambda _: None
+    supervisor: Supervisor = field(default_factory=Supervisor)
+    api_url: str = ""
+    api_key: str = ""
+    _database: servers.Server | None = None
+    _broker: servers.Broker | None = None
+    _shared_env: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def home(self) -> Path:
+        """Logs, up.json and, with `keep`, data."""
+        return self.folder / UP_FOLDER
+
+    @property
+    def up_file(self) -> Path:
+        """What scripts read."""
+        return self.home / UP_FILE
+
+    @property
+    def database_url(self) -> str:
+        """The orchestrator's database."""
+        assert self._database is not None
+        return schema.with_database(self._database.url, ENGINE_DATABASE)
+
+    @property
+    def broker_url(self) -> str:
+        """The broker."""
+        assert self._broker is not None
+        return self._broker.url
+
+    def start(self) -> None:
+        """Bring everything up; CliError with what to do when something cannot be had."""
+        self._claim()
+        self._start_servers()
+        self.say("migrate")
+        self._prepare_databases()
+        self.say("start the programs")
+        self._start_programs()
+        self.write_up()
+        self.wait_ready()
+
+    def end(self) -> None:
+        """End everything, participants and orchestrators before the servers."""
+        self.supervisor.end()
+        for server in (self._broker, self._database):
+            if server is not None:
+                server.stop()
+        self._broker = self._database = None
+        if _owner_of(self.up_file) == os.getpid():
+            self.up_file.unlink(missing_ok=True)
+
+    def poll(self) -> list[Event]:
+        """Restart what died; up.json follows."""
+        events = self.supervisor.poll()
+        if events:
+            self.write_up()
+        return events
+
+    def database_of(self, service: str) -> str:
+        """A participant's own database."""
+        assert self._database is not None
+        return schema.with_database(self._database.url, service)
+
+    def log_of(self, name: str) -> Path:
+        """Where a child writes."""
+        return self.home / "logs" / f"{name}.log"
+
+    def pids(self) -> dict[str, int]:
+        """Every process of it, by name."""
+        found = {"up": os.getpid()}
+        for server in (self._database, self._broker):
+            found |= server.pids if server else {}
+        return found | self.supervisor.pids()
+
+    def where(self) -> dict[str, str]:
+        """Addresses by name, as they may be printed."""
+        found = {"orchestrator": f"page and REST at {self.api_url}"}
+        if self._database:
+            found["postgres"] = schema.without_password(self.database_url)
+        if self._broker:
+            found["rabbitmq"] = schema.without_password(self._broker.url)
+        return found
+
+    def register_example(self) -> None:
+        """Register the example's definition with the service that runs."""
+        assert self.example is not None
+        with on_path(examples_folder()):
+            source = load(self.example.plan)
+        with Rest(self.address) as rest:
+            rest.post("/v1/definitions", source.document)
+
+    @property
+    def address(self) -> Address:
+        """Where this machine's service is, with the key."""
+        return Address(self.api_url, self.api_key, str(self.up_file))
+
+    def write_up(self) -> None:
+        """Replace up.json as a whole; only its owner may read it, for it holds secrets."""
+        content = {
+            "api_url": self.api_url,
+            "api_key": self.api_key,
+            "broker_url": self._broker.url if self._broker else None,
+            "database_url": self.database_url,
+            "pids": self.pids(),
+        }
+        draft = self.up_file.with_suffix(".draft")
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(content, indent=2) + "\n")
+        draft.replace(self.up_file)
+
+    def wait_ready(self) -> None:
+        """Wait until the orchestrator is ready and every participant has said hello."""
+        wanted = frozenset(self.example.services) if self.example else frozenset[str]()
+        until = time.monotonic() + READY_S
+        while not self._ready(wanted):
+            self._check_alive()
+            if time.monotonic() > until:
+                raise CliError(
+                    f"Not ready after {READY_S:g} s.",
+                    f"See {self.home / 'logs'}.",
+                    exit_code=Exit.TIMEOUT,
+                )
+            time.sleep(0.05)
+
+    def _claim(self) -> None:
+        owner = _owner_of(self.up_file)
+        if owner is not None and _runs(owner):
+            raise CliError(
+                f"It is up already (process {owner}): {self.up_file} tells where.",
+                f"End it with `kill {owner}`, or work in another folder.",
+            )
+        (self.home / "logs").mkdir(parents=True, exist_ok=True)
+        self.home.chmod(0o711)
+        for log in (self.home / "logs").glob("*.log"):
+            log.unlink()
+
+    def _start_servers(self) -> None:
+        """Postgres and RabbitMQ side by side: the second takes seconds."""
+        data = self.home / "data" if self.keep else None
+        self.say("start Postgres and RabbitMQ")
+        with ThreadPoolExecutor(2) as pool:
+            database = pool.submit(
+                servers.postgres,
+                folder=data and folders.owned(data / "postgres", None, 0o711),
+                first=servers.Way.PRIVATE,
+            )
+            broker = pool.submit(
+                servers.rabbitmq, folder=data and data / "rabbitmq", first=servers.Way.PRIVATE
+            )
+        # Both are kept before either may raise, so that `end` ends what runs.
+        self._database = database.result() if not database.exception() else None
+        self._broker = broker.result() if not broker.exception() else None
+        for future in (database, broker):
+            _raise_for(future)
+
+    def _prepare_databases(self) -> None:
+        assert self._database is not None
+        services = list(self.example.services) if self.example else []
+        asyncio.run(schema.create_databases(self._database.url, [ENGINE_DATABASE, *services]))
+        schema.upgrade(self.database_url)
+        self.api_key = asyncio.run(schema.create_key(self.database_url, "amends up"))
+
+    def _start_programs(self) -> None:
+        token = (
+            folders.secret(self.home / "data", "token") if self.keep else secrets.token_urlsafe(32)
+        )
+        port = self.port or free_port()
+        self.api_url = f"http://127.0.0.1:{port}"
+        self._shared_env = {
+            "AMENDS_BROKER_URL": self.broker_url,
+            "AMENDS_PREFIX": "amends",
+            "PYTHONUNBUFFERED": "1",
+            **self.extra_env,
+        }
+        for n in range(self.orchestrators):
+            own = {
+                "AMENDS_DATABASE_URL": self.database_url,
+                "AMENDS_TOKEN_SECRETS": token,
+                "AMENDS_API_HOST": "127.0.0.1",
+                "AMENDS_API_PORT": str(port if n == 0 else free_port()),
+            }
+            name = "orchestrator" if n == 0 else f"orchestrator-{n + 1}"
+            command = [sys.executable, "-m", "amends_orchestrator.cli.main", "serve"]
+            self.supervisor.add(self._program(name, command, own))
+        if self.example:
+            for service, app in self.example.services.items():
+                command = [sys.executable, "-m", "amends_participants", app]
+                own = {"AMENDS_DATABASE_URL": self.database_of(service)}
+                own["PYTHONPATH"] = _path_with(examples_folder())
+                self.supervisor.add(self._program(service, command, own))
+
+    def _program(self, name: str, command: list[str], own: dict[str, str]) -> Program:
+        return Program(
+            name=name,
+            command=command,
+            env=environment(os.environ, {**self._shared_env, **own}),
+            folder=self.folder,
+            log=self.log_of(name),
+        )
+
+    def _ready(self, wanted: frozenset[str]) -> bool:
+        headers = {"Authorization": f"Bearer {self.api_key}"}
+        try:
+            with httpx.Client(base_url=self.api_url, headers=headers, timeout=5.0) as client:
+                if not client.get("/readyz").is_success:
+                    return False
+                items = client.get("/v1/participants").raise_for_status().json()["items"]
+        except httpx.HTTPError:
+            return False
+        return wanted <= {item["service"] for item in items}
+
+    def _check_alive(self) -> None:
+        """A program that dies while starting will not get better by being started again."""
+        for name, child in self.supervisor.children.items():
+            if not child.process.running:
+                raise CliError(f"{name} ended while starting:\n{tail(self.log_of(name))}")
+
+
+def _raise_for(future: Future[Any]) -> None:
+    error = future.exception()
+    if isinstance(error, servers.NoServer):
+        raise CliError(
+            f"No {error.what} on this machine.",
+            f"{error.remedy}\n  Or work without one: amends dev",
+            exit_code=Exit.UNREACHABLE,
+        ) from error
+    if isinstance(error, ServerFailed):
+        raise CliError(str(error), exit_code=Exit.UNREACHABLE) from error
+    if error is not None:
+        raise error
+
+
+def _path_with(folder: Path) -> str:
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(folder), *([inherited] if inherited else [])])
+
+
+def _owner_of(up_file: Path) -> int | None:
+    try:
+        return int(json.loads(up_file.read_text())["pids"]["up"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,150 @@
+"""`amends up`: everything on this machine, in the foreground, until Ctrl-C or SIGTERM."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from amends_orchestrator.cli import options, output
+from amends_orchestrator.cli.example import find_example
+from amends_orchestrator.cli.exits import Exit
+from amends_orchestrator.cli.machine import Machine
+from amends_orchestrator.cli.supervisor import Event
+
+POLL_S = 0.2
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM: what runs is ended, wherever we are."""
+
+
+def up(
+    example: Annotated[
+        str, typer.Option("--example", help="Whose participants to run: trip or none.")
+    ] = "trip",
+    *,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Port of REST and page (else a free one).")
+    ] = None,
+    orchestrators: Annotated[
+        int, typer.Option("--orchestrators", help="How many orchestrators.", min=1, max=16)
+    ] = 1,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the data in .amends/data for the next time.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Run everything on this machine: database, broker, orchestrator, page, participants.
+
+    Writes .amends/up.json with addresses, key and pids, so that the other commands find it from
+    here and from the folders below. Ends all it started on Ctrl-C.
+    """
+    shown = output.console(stderr=True)
+    machine = Machine(
+        folder=Path.cwd(),
+        example=find_example(example),
+        port=port,
+        orchestrators=orchestrators,
+        keep=keep,
+    )
+    with signals_raise(), ended(machine, shown):
+        with shown.status("start", spinner="dots") as status:
+            machine.say = status.update
+            began = time.monotonic()
+            machine.start()
+            if machine.example:
+                machine.register_example()
+        if as_json:
+            output.print_json({"up": str(machine.up_file), "api_url": machine.api_url})
+        else:
+            output.console().print(summary(machine, time.monotonic() - began))
+        look_after(machine, shown)
+
+
+def look_after(machine: Machine, shown: Console) -> None:
+    """Restart what dies and say so, until a signal comes."""
+    pause = threading.Event()
+    while True:
+        for event in machine.poll():
+            shown.print(_said(event, machine), highlight=False)
+        pause.wait(POLL_S)
+
+
+@contextmanager
+def ended(machine: Machine, shown: Console) -> Generator[None]:
+    """End the machine however the block ends; a signal is a good end."""
+    try:
+        yield
+    except Interrupted:
+        shown.print("[quiet]ending[/]")
+        raise typer.Exit(Exit.OK) from None
+    finally:
+        with signals_ignored():
+            machine.end()
+
+
+@contextmanager
+def signals_raise() -> Generator[None]:
+    """SIGINT and SIGTERM (and a closed terminal) as `Interrupted`."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise Interrupted
+
+    with _handlers(interrupt):
+        yield
+
+
+@contextmanager
+def signals_ignored() -> Generator[None]:
+    """A second Ctrl-C must not leave half of it running."""
+    with _handlers(signal.SIG_IGN):
+        yield
+
+
+Handler = Callable[[int, FrameType | None], object] | int
+
+
+@contextmanager
+def _handlers(handler: Handler) -> Generator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def summary(machine: Machine, took_s: float) -> Table:
+    """What runs where."""
+    lines = Table(box=None, pad_edge=False, header_style="quiet", show_header=True)
+    for title in ("", "pid", "where"):
+        lines.add_column(title)
+    where = machine.where()
+    for name, pid in machine.pids().items():
+        lines.add_row(f"[name]{name}[/]", str(pid), where.get(name, ""))
+    lines.caption = (
+        f"up in {took_s:.1f} s · logs in {machine.home / 'logs'} · Ctrl-C ends it all\n"
+        "try: amends start book-trip -i traveller=ada -i to=Lisbon -i email=ada@example.com --wait"
+        if machine.example
+        else f"up in {took_s:.1f} s · Ctrl-C ends it all"
+    )
+    lines.caption_justify = "left"
+    lines.caption_style = "quiet"
+    return lines
+
+
+def _said(event: Event, machine: Machine) -> str:
+    if event.died:
+        log = machine.log_of(event.name)
+        return f"[bad]{event.name} died[/], starts again in {event.pause_s:g} s · {log}"
+    return f"[ok]{event.name} runs again[/]"
