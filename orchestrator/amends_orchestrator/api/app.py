@@ -1,0 +1,95 @@
+"""The web application of one orchestrator process: REST, and whatever else is mounted beside it."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from amends_orchestrator.api import definitions as definition_routes
+from amends_orchestrator.api import health, operate, problems, sagas
+from amends_orchestrator.api.guard import Guard
+from amends_orchestrator.api.headers import SecurityHeaders
+from amends_orchestrator.api.live import Live
+from amends_orchestrator.api.openapi import document_of
+from amends_orchestrator.api.ports import (
+    Audit,
+    Checker,
+    Definitions,
+    Keys,
+    Orchestrator,
+    Reads,
+    Views,
+)
+from amends_orchestrator.api.services import Services
+
+ROUTERS: Final = (
+    definition_routes.routes,
+    sagas.routes,
+    operate.routes,
+    operate.signals,
+    health.routes,
+)
+
+
+def create_app(
+    *,
+    orchestrator: Orchestrator,
+    reads: Reads,
+    definitions: Definitions,
+    keys: Keys,
+    audit: Audit,
+    views: Views,
+    checker: Checker,
+    secrets: Sequence[bytes] = (),
+    trace_url: str | None = None,
+) -> FastAPI:
+    """The application. Binding is the caller's: `guard.check_bind` says where it may.
+
+    Before the server is told to stop, call `app.state.stop_waiting()`: it lets long polls and live
+    pages go, for which the server would otherwise wait.
+    """
+    guard = Guard(keys)
+    services = Services(
+        orchestrator=orchestrator,
+        reads=reads,
+        definitions=definitions,
+        audit=audit,
+        views=views,
+        checker=checker,
+        guard=guard,
+        heads=Live(reads.heads),
+        secrets=tuple(secrets),
+        trace_url=trace_url,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        yield
+        await services.heads.close()
+
+    app = FastAPI(
+        title="Amends",
+        version=version("amends-orchestrator"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.services = services
+    app.state.guard = guard
+    app.state.stop_waiting = services.heads.close
+    app.add_middleware(SecurityHeaders)
+    problems.install(app)
+    for routes in ROUTERS:
+        app.include_router(routes)
+
+    async def openapi(_: Request) -> JSONResponse:
+        return JSONResponse(document_of(app, ROUTERS))
+
+    app.add_route("/openapi.json", openapi, include_in_schema=False)
+    return app

@@ -1,0 +1,104 @@
+"""Routes of definitions: register, read, list. Definitions are shared by all tenants."""
+
+from typing import Annotated, Any
+
+from fastapi import Path, Request
+from starlette.responses import JSONResponse
+
+from amends_contracts.problems import ProblemType
+from amends_orchestrator.api.body import DEFINITION_BYTES_MAX, DEFINITION_TYPES
+from amends_orchestrator.api.models import (
+    DefinitionItem,
+    DefinitionList,
+    DefinitionOut,
+    NameText,
+    Version,
+)
+from amends_orchestrator.api.openapi import DEFINITION_BODY, problems
+from amends_orchestrator.api.ports import Checked, DefinitionRow, Registered, Scope
+from amends_orchestrator.api.problems import ApiProblem
+from amends_orchestrator.api.route import needs, router
+from amends_orchestrator.api.services import ServicesDep
+
+routes = router("definitions", "/v1/definitions")
+
+
+def _item(row: DefinitionRow) -> DefinitionItem:
+    return DefinitionItem(
+        name=row.name, version=row.version, digest=row.digest, registered_at=row.registered_at
+    )
+
+
+def _full(row: DefinitionRow) -> DefinitionOut:
+    return DefinitionOut(**_item(row).model_dump(), document=row.document)
+
+
+@routes.post(
+    "",
+    status_code=201,
+    response_model=DefinitionOut,
+    responses={
+        200: {"model": DefinitionOut, "description": "It is registered already, with this content"},
+        **problems(400, 409, 413, 415, 422),
+    },
+    openapi_extra={"requestBody": DEFINITION_BODY},
+)
+@needs(Scope.ADMIN, body_types=DEFINITION_TYPES, body_bytes_max=DEFINITION_BYTES_MAX)
+async def register(request: Request, services: ServicesDep) -> JSONResponse:
+    """Register a definition, in JSON or YAML.
+
+    A name and version stand for one content for ever: the same content again is answered with
+    200, another is refused. What the definition leaves open is filled in from what participants
+    say of their commands.
+    """
+    body = await request.body()
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise ApiProblem(ProblemType.BAD_REQUEST, "The body is not UTF-8.", status=400) from None
+    checked = await services.checker.check(text)
+    if not isinstance(checked, Checked):
+        first = checked[0]
+        detail = f"{first.path or 'the document'}: {first.reason}"
+        raise ApiProblem(ProblemType.BAD_DEFINITION, detail, errors=checked)
+    done = Registered(await services.definitions.register(checked.document, checked.digest))
+    name, version = checked.document["name"], checked.document.get("version", 1)
+    if done is Registered.CONFLICT:
+        detail = f"{name}@{version} is registered with other content; raise the version."
+        raise ApiProblem(ProblemType.VERSION_CONFLICT, detail)
+    row = await services.definitions.get(name, version)
+    assert row is not None, "a registered definition is there"
+    return JSONResponse(
+        _full(row).model_dump(mode="json"),
+        status_code=201 if done is Registered.CREATED else 200,
+        headers={"Location": f"/v1/definitions/{name}/{version}"},
+    )
+
+
+@routes.get("", response_model=DefinitionList, responses=problems(422))
+@needs(Scope.VIEWER)
+async def newest(services: ServicesDep) -> Any:
+    """The newest version of every definition."""
+    return DefinitionList(items=[_item(row) for row in await services.definitions.list()])
+
+
+@routes.get("/{name}", response_model=DefinitionList, responses=problems(404, 422))
+@needs(Scope.VIEWER)
+async def versions(name: Annotated[NameText, Path()], services: ServicesDep) -> Any:
+    """All versions of a definition, newest first."""
+    rows = await services.definitions.list(name)
+    if not rows:
+        raise ApiProblem(ProblemType.NOT_FOUND, f"There is no definition {name}.")
+    return DefinitionList(items=[_item(row) for row in rows])
+
+
+@routes.get("/{name}/{version}", response_model=DefinitionOut, responses=problems(404, 422))
+@needs(Scope.VIEWER)
+async def one(
+    name: Annotated[NameText, Path()], version: Annotated[Version, Path()], services: ServicesDep
+) -> Any:
+    """One version with its document, as it runs."""
+    row = await services.definitions.get(name, version)
+    if row is None:
+        raise ApiProblem(ProblemType.NOT_FOUND, f"There is no definition {name}@{version}.")
+    return _full(row)

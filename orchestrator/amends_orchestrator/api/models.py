@@ -1,0 +1,297 @@
+"""What REST takes and gives, with examples: the source of its OpenAPI document.
+
+Requests are strict (no coercion, no unknown members). Answers are documented here and built
+elsewhere; that both agree is a test.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from amends_contracts.messages import Json
+from amends_contracts.names import NAME_PATTERN, is_step_path
+from amends_orchestrator.core.state import SagaStatus, StepStatus
+
+UUID_PATTERN: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+TEXT_PATTERN: Final = r"^[^\u0000-\u001f\u007f]+$"
+"""One line of text."""
+LABEL_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]*$"
+SAGA_ID: Final = "01976f3e-8a4b-7c1d-9e2f-3a4b5c6d7e8f"
+
+SagaIdText = Annotated[str, StringConstraints(pattern=UUID_PATTERN)]
+NameText = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=80)]
+KeyText = Annotated[str, StringConstraints(pattern=TEXT_PATTERN, max_length=200)]
+LabelName = Annotated[str, StringConstraints(pattern=LABEL_PATTERN, max_length=80)]
+Label = Annotated[str, StringConstraints(max_length=200)]
+Reason = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1000, pattern=r"\S"),
+    Field(description="Why; kept in the journal and the audit record.", examples=["hotel called"]),
+]
+Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+def _step_path(text: str) -> str:
+    if not is_step_path(text):
+        raise ValueError("not a step path such as flight or legs[2].flight")
+    return text
+
+
+StepPathText = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=160),
+    AfterValidator(_step_path),
+    Field(description="Path of the step instance.", examples=["flight", "legs[2].flight"]),
+]
+
+
+class In(BaseModel):
+    """A request body."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Out(BaseModel):
+    """An answer; it may gain members."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class StartIn(In):
+    """Start a saga; idempotent per tenant, definition and key."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "definition": "book-trip",
+                    "key": "order-17",
+                    "input": {"traveller": "Ada", "to": "Oslo", "nights": 2},
+                    "labels": {"channel": "web"},
+                }
+            ]
+        }
+    )
+
+    definition: NameText
+    key: KeyText
+    input: Json = Field(default=None, description="Checked against the definition's schema.")
+    version: Version | None = Field(default=None, description="Default: the newest.")
+    labels: Annotated[dict[LabelName, Label], Field(max_length=20)] = Field(
+        default_factory=dict[str, str]
+    )
+
+
+class StartOut(Out):
+    """The saga, and whether this start created it."""
+
+    saga_id: SagaIdText = Field(examples=[SAGA_ID])
+    created: bool
+
+
+class ReasonIn(In):
+    """A change of the whole saga."""
+
+    reason: Reason
+
+
+class RetryIn(ReasonIn):
+    """Try the step's open operation again; attempts go on counting."""
+
+    step: StepPathText
+
+
+class SkipIn(ReasonIn):
+    """Close the step's open operation without a result; an effect that may be there is residue."""
+
+    step: StepPathText
+    owner: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")] = Field(
+        description="Who looks after what stays in the world.", examples=["support@example.com"]
+    )
+    evidence: Annotated[str, StringConstraints(max_length=1000)] | None = Field(
+        default=None, description="A ticket, a link, a receipt."
+    )
+
+
+class ResolveIn(ReasonIn):
+    """Say what became of the step's open operation."""
+
+    step: StepPathText
+    outcome: Literal["succeeded", "failed"]
+    output: dict[str, Any] | None = Field(
+        default=None, description="The output, for `succeeded`; an object."
+    )
+
+
+class SignalIn(In):
+    """An event for this saga; idempotent by `id`."""
+
+    event: NameText
+    id: KeyText
+    data: Json = None
+
+
+class KeyedSignalIn(SignalIn):
+    """An event for the saga of a definition and key, which need not be there yet."""
+
+    definition: NameText
+    key: KeyText
+
+
+class ChangedOut(Out):
+    """The saga after a change."""
+
+    saga_id: SagaIdText = Field(examples=[SAGA_ID])
+    status: SagaStatus
+
+
+class ProblemOut(BaseModel):
+    """A problem a participant or the engine reported."""
+
+    type: str
+    title: str = ""
+    status: int | None = None
+    detail: str | None = None
+
+
+class CompensationOut(Out):
+    """How far taking back is."""
+
+    status: str
+    attempt: int = 0
+    problem: ProblemOut | None = None
+
+
+class StepOut(Out):
+    """One step instance."""
+
+    path: str
+    kind: str
+    status: StepStatus
+    reason: str | None = None
+    attempt: int = 0
+    command: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    problem: ProblemOut | None = None
+    compensation: CompensationOut | None = None
+
+
+class SagaItem(Out):
+    """A saga in a list."""
+
+    saga_id: SagaIdText = Field(examples=[SAGA_ID])
+    definition: str = Field(examples=["book-trip"])
+    version: int = Field(examples=[1])
+    key: str = Field(examples=["order-17"])
+    status: SagaStatus
+    residue: int = Field(description="How many effects stay in the world.")
+    labels: dict[str, str]
+    started_at: datetime
+    ended_at: datetime | None = None
+    trace_id: str | None = None
+
+
+class SagaOut(Out):
+    """A saga with its steps."""
+
+    saga_id: SagaIdText = Field(examples=[SAGA_ID])
+    definition: str
+    version: int
+    key: str
+    status: SagaStatus
+    steps: list[StepOut]
+    output: Any = None
+    failure: Any = Field(default=None, description="The first failure, kept to the end.")
+    held: list[Any] = Field(description="Effects that are in the world and could be taken back.")
+    residue: list[Any] = Field(description="Effects that stay in the world.")
+    labels: dict[str, str] = Field(default_factory=dict[str, str])
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    trace_id: str | None = None
+
+
+class SagaList(Out):
+    """A page of sagas, newest first."""
+
+    items: list[SagaItem]
+    next: str | None = Field(description="Cursor of the next page; null at the end.")
+
+
+class JournalItem(Out):
+    """One fact of a saga."""
+
+    seq: int
+    at: datetime
+    kind: str
+    step: str | None = None
+    attempt: int | None = None
+    data: Any = None
+
+
+class JournalList(Out):
+    """A page of the journal, in order."""
+
+    items: list[JournalItem]
+    next: str | None
+
+
+class UndoPlanOut(Out):
+    """What a compensation would do now, in order, and what would stay."""
+
+    items: list[dict[str, Any]]
+
+
+class DefinitionItem(Out):
+    """A registered definition without its document."""
+
+    name: str = Field(examples=["book-trip"])
+    version: int
+    digest: str
+    registered_at: datetime
+
+
+class DefinitionOut(DefinitionItem):
+    """A registered definition; effects and compensations are made explicit."""
+
+    document: dict[str, Any]
+
+
+class DefinitionList(Out):
+    """Registered definitions."""
+
+    items: list[DefinitionItem]
+    next: str | None = None
+
+
+class ParticipantItem(Out):
+    """A participant instance, as it last said hello."""
+
+    service: str
+    instance: str
+    seen_at: datetime
+    sdk: str | None = None
+    accepts: list[str] = Field(default_factory=list[str])
+    horizon: str | None = None
+    commands: dict[str, Any]
+
+
+class ParticipantList(Out):
+    """Participants that have said hello."""
+
+    items: list[ParticipantItem]
+    next: str | None = None
+
+
+class Health(Out):
+    """Whether the process lives."""
+
+    status: Literal["ok"]
+
+
+class Readiness(Out):
+    """Whether it can do its work, and what is missing."""
+
+    status: Literal["ready", "not-ready"]
+    checks: dict[str, bool]

@@ -1,0 +1,214 @@
+"""Changing a running saga: the routes and the one function that REST and console share.
+
+Each change is a message to the core, which decides whether it fits; who asked and why stand in the
+journal, and in the audit record also if it was refused.
+"""
+
+from typing import Any, Final
+
+from starlette.responses import JSONResponse
+
+from amends_contracts.messages import Outcome
+from amends_contracts.names import SagaId, StepPath
+from amends_contracts.problems import ProblemType
+from amends_orchestrator.api.models import (
+    ChangedOut,
+    KeyedSignalIn,
+    ReasonIn,
+    ResolveIn,
+    RetryIn,
+    SignalIn,
+    SkipIn,
+)
+from amends_orchestrator.api.openapi import problems
+from amends_orchestrator.api.ports import Caller, Scope
+from amends_orchestrator.api.problems import ApiProblem, refused
+from amends_orchestrator.api.route import CallerDep, needs, router
+from amends_orchestrator.api.sagas import SagaPath
+from amends_orchestrator.api.services import Services, ServicesDep
+from amends_orchestrator.core.decision import Refused
+from amends_orchestrator.core.inputs import (
+    CancelRequested,
+    ResolveRequested,
+    ResumeRequested,
+    RetryRequested,
+    SkipRequested,
+    SuspendRequested,
+)
+from amends_orchestrator.core.state import SagaStatus
+
+Change = (
+    CancelRequested
+    | SuspendRequested
+    | ResumeRequested
+    | RetryRequested
+    | SkipRequested
+    | ResolveRequested
+)
+
+ACTIONS: Final[dict[type[Change], str]] = {
+    CancelRequested: "cancel",
+    SuspendRequested: "suspend",
+    ResumeRequested: "resume",
+    RetryRequested: "retry",
+    SkipRequested: "skip",
+    ResolveRequested: "resolve",
+}
+"""What each change is called in routes, console and audit record."""
+
+SCOPES: Final[dict[str, Scope]] = {
+    action: Scope.STARTER if action == "cancel" else Scope.OPERATOR for action in ACTIONS.values()
+}
+
+
+async def change(
+    services: Services, caller: Caller, saga_id: SagaId, message: Change
+) -> SagaStatus:
+    """Ask the engine for a change and keep the record of it; the saga's status afterwards.
+
+    Raises ApiProblem if it is refused. A repetition of what is so already is no refusal.
+    """
+    row = await services.saga(caller.tenant, saga_id)
+    answer = await services.orchestrator.submit(caller.tenant, saga_id, message)
+    refusal = answer if isinstance(answer, Refused) and not answer.duplicate else None
+    await services.audit.record(
+        tenant=caller.tenant,
+        who=caller.name,
+        action=ACTIONS[type(message)],
+        saga_id=saga_id,
+        step=getattr(message, "path", None),
+        reason=message.reason,
+        outcome=str(refusal.type) if refusal else "accepted",
+    )
+    if refusal is not None:
+        raise refused(refusal)
+    if isinstance(answer, Refused):
+        return row.status
+    return answer.saga.status
+
+
+routes = router("operate", "/v1/sagas/{saga_id}")
+signals = router("signals", "/v1")
+_ANSWERS: Final[dict[str, Any]] = {
+    "response_model": ChangedOut,
+    "responses": problems(400, 404, 409, 413, 415, 422, 429),
+}
+_LATER: Final[dict[str, Any]] = {
+    "response_model": ChangedOut,
+    "responses": problems(400, 404, 413, 415, 422, 501),
+}
+
+
+async def _changed(
+    services: Services, caller: Caller, saga_id: str, message: Change
+) -> JSONResponse:
+    status = await change(services, caller, SagaId(saga_id), message)
+    return JSONResponse({"saga_id": saga_id, "status": status})
+
+
+@routes.post("/cancel", **_ANSWERS)
+@needs(Scope.STARTER)
+async def cancel(
+    saga_id: SagaPath, body: ReasonIn, caller: CallerDep, services: ServicesDep
+) -> JSONResponse:
+    """Stop the saga and take back what it did. Refused past its pivot."""
+    message = CancelRequested(reason=body.reason, by=caller.name)
+    return await _changed(services, caller, saga_id, message)
+
+
+@routes.post("/suspend", **_ANSWERS)
+@needs(Scope.OPERATOR)
+async def suspend(
+    saga_id: SagaPath, body: ReasonIn, caller: CallerDep, services: ServicesDep
+) -> JSONResponse:
+    """Dispatch nothing until resumed; replies are recorded and timeouts still expire."""
+    message = SuspendRequested(reason=body.reason, by=caller.name)
+    return await _changed(services, caller, saga_id, message)
+
+
+@routes.post("/resume", **_ANSWERS)
+@needs(Scope.OPERATOR)
+async def resume(
+    saga_id: SagaPath, body: ReasonIn, caller: CallerDep, services: ServicesDep
+) -> JSONResponse:
+    """End a suspension."""
+    message = ResumeRequested(reason=body.reason, by=caller.name)
+    return await _changed(services, caller, saga_id, message)
+
+
+@routes.post("/retry", **_ANSWERS)
+@needs(Scope.OPERATOR)
+async def retry(
+    saga_id: SagaPath, body: RetryIn, caller: CallerDep, services: ServicesDep
+) -> JSONResponse:
+    """Try a step's open operation again."""
+    message = RetryRequested(path=StepPath(body.step), reason=body.reason, by=caller.name)
+    return await _changed(services, caller, saga_id, message)
+
+
+@routes.post("/skip", **_ANSWERS)
+@needs(Scope.OPERATOR)
+async def skip(
+    saga_id: SagaPath, body: SkipIn, caller: CallerDep, services: ServicesDep
+) -> JSONResponse:
+    """Go on without a step's open operation; an effect that may be there becomes residue."""
+    message = SkipRequested(
+        path=StepPath(body.step),
+        reason=body.reason,
+        by=caller.name,
+        owner=body.owner,
+        evidence=body.evidence,
+    )
+    return await _changed(services, caller, saga_id, message)
+
+
+@routes.post("/resolve", **_ANSWERS)
+@needs(Scope.OPERATOR)
+async def resolve(
+    saga_id: SagaPath, body: ResolveIn, caller: CallerDep, services: ServicesDep
+) -> JSONResponse:
+    """Say what became of a step's open operation, because you know."""
+    message = ResolveRequested(
+        path=StepPath(body.step),
+        outcome=Outcome(body.outcome),
+        reason=body.reason,
+        by=caller.name,
+        output=body.output,
+    )
+    return await _changed(services, caller, saga_id, message)
+
+
+@routes.post("/undo", **_LATER)
+@needs(Scope.STARTER)
+async def undo(
+    saga_id: SagaPath, body: ReasonIn, caller: CallerDep, services: ServicesDep
+) -> JSONResponse:
+    """Take a completed saga back (late undo). Not supported by this version."""
+    del body
+    await services.saga(caller.tenant, SagaId(saga_id))
+    detail = "This version cannot undo a completed saga. A running one is undone by cancel."
+    raise ApiProblem(ProblemType.UNSUPPORTED, detail)
+
+
+@routes.post("/signal", **_LATER)
+@needs(Scope.STARTER)
+async def signal(
+    saga_id: SagaPath, body: SignalIn, caller: CallerDep, services: ServicesDep
+) -> JSONResponse:
+    """Send the saga an event. Not supported by this version."""
+    del body
+    await services.saga(caller.tenant, SagaId(saga_id))
+    raise _no_signals()
+
+
+@signals.post("/signals", **_LATER)
+@needs(Scope.STARTER)
+async def keyed_signal(body: KeyedSignalIn) -> JSONResponse:
+    """Send an event to the saga of a definition and key. Not supported by this version."""
+    del body
+    raise _no_signals()
+
+
+def _no_signals() -> ApiProblem:
+    detail = "No step of this version waits for events (kind await), so signals are not taken."
+    return ApiProblem(ProblemType.UNSUPPORTED, detail)

@@ -1,0 +1,281 @@
+"""What REST and console need of the rest of the service, as narrow protocols.
+
+The engine's `Orchestrator` and the store's `Reads`, `Definitions`, `ApiKeys` and `Audit` have these
+shapes; tests may pass others. Nothing here opens a transaction or knows SQL.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from amends_contracts.messages import Json, Start, StartAnswer, Trace
+from amends_contracts.names import SagaId
+from amends_contracts.problems import FieldError
+from amends_orchestrator.core.decision import Decision, JournalRow, Refused
+from amends_orchestrator.core.inputs import Input
+from amends_orchestrator.core.state import Identity, SagaStatus
+
+
+class Scope(StrEnum):
+    """What a key may do; each scope names what it adds, `allows` says what it includes."""
+
+    VIEWER = "viewer"
+    """Read everything of the tenant."""
+    STARTER = "starter"
+    """What a client does: start, cancel, signal, undo; and read."""
+    REVIEWER = "reviewer"
+    """Decide reviews; and read."""
+    OPERATOR = "operator"
+    """Retry, skip, resolve, suspend, resume; and all of the above."""
+    ADMIN = "admin"
+    """Register definitions; and all of the above."""
+
+
+_INCLUDED: Mapping[Scope, frozenset[Scope]] = {
+    Scope.VIEWER: frozenset({Scope.VIEWER}),
+    Scope.STARTER: frozenset({Scope.VIEWER, Scope.STARTER}),
+    Scope.REVIEWER: frozenset({Scope.VIEWER, Scope.REVIEWER}),
+    Scope.OPERATOR: frozenset(Scope) - {Scope.ADMIN},
+    Scope.ADMIN: frozenset(Scope),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the name of the key, its tenant and its scope."""
+
+    name: str
+    tenant: str
+    scope: Scope
+
+    def allows(self, needed: Scope) -> bool:
+        """Whether this caller may do what asks for `needed`."""
+        return needed in _INCLUDED[self.scope]
+
+
+class Principal(Protocol):
+    """What a valid key says (`store.keys`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+
+
+class Keys(Protocol):
+    """API keys, hashed in the store."""
+
+    async def check(self, plaintext: str) -> Principal | None:
+        """The key's principal; None for an unknown or revoked key."""
+        ...
+
+    async def list(self) -> Sequence[Principal]:
+        """All keys that are valid, of every tenant."""
+        ...
+
+
+class SagaRow(Protocol):
+    """A row of table `saga` as lists and pages show it."""
+
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def status(self) -> SagaStatus: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def state(self) -> Json:
+        """None in lists."""
+        ...
+
+    @property
+    def residue(self) -> int: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+    @property
+    def started_at(self) -> datetime: ...
+    @property
+    def ended_at(self) -> datetime | None: ...
+    @property
+    def trace_id(self) -> str | None: ...
+
+
+class Page(Protocol):
+    """Items in the list's order, and the cursor of the next page, None at the end."""
+
+    @property
+    def items(self) -> Sequence[SagaRow]: ...
+    @property
+    def next(self) -> str | None: ...
+
+
+class ParticipantRow(Protocol):
+    """What one participant instance last said of itself."""
+
+    @property
+    def service(self) -> str: ...
+    @property
+    def instance(self) -> str: ...
+    @property
+    def seen_at(self) -> datetime: ...
+    @property
+    def hello(self) -> Json: ...
+
+
+class Reads(Protocol):
+    """Short reads for pages; nothing of one tenant is in the answer to another."""
+
+    async def list_sagas(
+        self,
+        tenant: str,
+        *,
+        definition: str | None = None,
+        status: SagaStatus | None = None,
+        labels: Mapping[str, str] | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """Newest first. Raises ValueError for a cursor that no page has given."""
+        ...
+
+    async def saga(self, tenant: str, saga_id: SagaId) -> SagaRow | None:
+        """One saga; None if there is none of this tenant."""
+        ...
+
+    async def heads(self, saga_ids: Sequence[SagaId]) -> Mapping[SagaId, tuple[int, SagaStatus]]:
+        """`seq` and status of these sagas: the poll behind waiting and live pages."""
+        ...
+
+    async def journal(
+        self,
+        tenant: str,
+        saga_id: SagaId,
+        *,
+        after_seq: int = 0,
+        until_seq: int | None = None,
+        limit: int = 1000,
+    ) -> Sequence[JournalRow]:
+        """Rows after `after_seq` up to `until_seq`, in order."""
+        ...
+
+    async def counts(self, tenant: str) -> Mapping[SagaStatus, int]:
+        """Sagas by status."""
+        ...
+
+    async def participants(self) -> Sequence[ParticipantRow]:
+        """Every participant instance that has said hello."""
+        ...
+
+
+class DefinitionRow(Protocol):
+    """A registered definition."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def document(self) -> Json: ...
+    @property
+    def registered_at(self) -> datetime: ...
+
+
+class Registered(StrEnum):
+    """What a registration did."""
+
+    CREATED = "created"
+    SAME = "same"
+    CONFLICT = "conflict"
+    """The version exists with other content; nothing was written."""
+
+
+class Definitions(Protocol):
+    """Registered definitions, shared by all tenants."""
+
+    async def register(self, document: Json, digest: str) -> str:
+        """A `Registered`."""
+        ...
+
+    async def get(self, name: str, version: int | None = None) -> DefinitionRow | None:
+        """This version, or the newest."""
+        ...
+
+    async def list(self, name: str | None = None) -> Sequence[DefinitionRow]:
+        """All versions of `name`, or the newest of every name."""
+        ...
+
+
+class Audit(Protocol):
+    """The record of who did what to which saga, and why."""
+
+    async def record(
+        self,
+        *,
+        tenant: str,
+        who: str,
+        action: str,
+        saga_id: SagaId | None = None,
+        step: str | None = None,
+        reason: str | None = None,
+        outcome: str,
+    ) -> None:
+        """Append one row."""
+        ...
+
+
+class Orchestrator(Protocol):
+    """The engine in this process."""
+
+    async def start(
+        self, tenant: str, by: str, start: Start, *, trace: Trace | None = None
+    ) -> StartAnswer | Refused:
+        """Resolves after commit."""
+        ...
+
+    async def submit(self, tenant: str, saga_id: SagaId, message: Input) -> Decision | Refused:
+        """Resolves after commit."""
+        ...
+
+    def is_ready(self) -> bool:
+        """Whether leases are held and broker and database answer."""
+        ...
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counters by reason, unsettled rows, owned partitions, lag, undeliverable services."""
+        ...
+
+
+class Views(Protocol):
+    """A saga as people and programs read it: the core's view of its plan, state and journal."""
+
+    async def view(self, row: SagaRow) -> Json:
+        """The `SagaOut` of REST, plus `tree`."""
+        ...
+
+    async def undo_plan(self, row: SagaRow) -> Json:
+        """What a compensation would do now: a list of objects, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A definition that may be registered."""
+
+    document: Json
+    """Resolved: effects, reversals and compensations are explicit."""
+    digest: str
+    """Of the document as it was sent, so that sending it again is the same."""
+
+
+class Checker(Protocol):
+    """Reads and verifies a definition document."""
+
+    async def check(self, text: str) -> Checked | Sequence[FieldError]:
+        """The definition, resolved against the participants that are known; or what is wrong."""
+        ...

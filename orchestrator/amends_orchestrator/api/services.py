@@ -1,0 +1,75 @@
+"""What the routes of REST and console work with, in one object per application."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Final, TypeAlias
+
+from fastapi import Depends, Request
+
+from amends_contracts.names import SagaId
+from amends_contracts.problems import ProblemType
+from amends_orchestrator.api.guard import Guard
+from amends_orchestrator.api.live import Live
+from amends_orchestrator.api.ports import (
+    Audit,
+    Checker,
+    Definitions,
+    Orchestrator,
+    Reads,
+    SagaRow,
+    Views,
+)
+from amends_orchestrator.api.problems import ApiProblem
+from amends_orchestrator.core.state import SagaStatus
+from amends_orchestrator.engine.ports import StoreUnavailable
+
+CHECK_S: Final = 2.0
+NO_SAGA: Final = SagaId("00000000-0000-0000-0000-000000000000")
+Head: TypeAlias = tuple[int, SagaStatus]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything behind the routes."""
+
+    orchestrator: Orchestrator
+    reads: Reads
+    definitions: Definitions
+    audit: Audit
+    views: Views
+    checker: Checker
+    guard: Guard
+    heads: Live[SagaId, Head]
+    """Who waits for a saga to change."""
+    secrets: Sequence[bytes] = field(default=(), repr=False)
+    """The first signs console sessions, all are believed."""
+    trace_url: str | None = None
+    """Template of a trace's page, with `{trace_id}`."""
+
+    async def saga(self, tenant: str, saga_id: SagaId) -> SagaRow:
+        """A saga of this tenant, or 404: another tenant's saga is not there."""
+        row = await self.reads.saga(tenant, saga_id)
+        if row is None:
+            raise ApiProblem(ProblemType.NOT_FOUND, f"There is no saga {saga_id}.")
+        return row
+
+    async def checks(self) -> dict[str, bool]:
+        """What readiness consists of: the engine's leases and broker, and the database."""
+        try:
+            async with asyncio.timeout(CHECK_S):
+                await self.reads.heads([NO_SAGA])
+            database = True
+        except (StoreUnavailable, TimeoutError, OSError):
+            database = False
+        return {"engine": self.orchestrator.is_ready(), "database": database}
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that serves this request."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
