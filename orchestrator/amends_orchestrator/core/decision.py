@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from amends_contracts.messages import ActionOutcome, Json, LifecycleEvent
 from amends_contracts.names import Op, StepPath
-from amends_contracts.problems import Problem, ProblemType
+from amends_contracts.problems import FieldError, Problem, ProblemType
 
 if TYPE_CHECKING:
     from amends_orchestrator.core.state import Saga
@@ -70,6 +70,8 @@ class Refused:
     detail: str
     duplicate: bool = False
     """A repetition of what is settled already: no cause for concern."""
+    errors: tuple[FieldError, ...] = ()
+    """The fields that are wrong, where it is about fields."""
 
 
 @dataclass(frozen=True, slots=True)
