@@ -77,7 +77,7 @@ async def memory_bench() -> AsyncGenerator[Bench]:
     async def take(queue: str) -> AmqpMessage:
         arrived: asyncio.Future[tuple[int, AmqpMessage]] = asyncio.Future()
 
-        def receive(tag: int, message: AmqpMessage, redelivered: bool) -> None:
+        def receive(_: object, tag: int, message: AmqpMessage, redelivered: bool) -> None:
             arrived.set_result((tag, message))
 
         consumer = broker.subscribe(queue, 1, receive)
