@@ -1,6 +1,7 @@
 """What every test can ask for: servers, a database of its own, names of its own on the broker.
 
 `postgres_server`, `rabbitmq_server`  one of each per run, private and thrown away at its end
+`managed_rabbitmq`                    the same, or a private one if it was given by URL: for `ctl`
 `own_postgres`, `own_rabbitmq`        one for the test alone, to be killed and restarted
 `database_url`                        an empty database, dropped afterwards
 `migrated_database_url`               one with the orchestrator's tables
@@ -41,6 +42,17 @@ def postgres_server() -> Iterator[servers.Server]:
 def rabbitmq_server() -> Iterator[servers.Broker]:
     """The run's RabbitMQ."""
     server = servers.rabbitmq(first=servers.Way.PRIVATE)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def managed_rabbitmq(rabbitmq_server: servers.Broker) -> Iterator[servers.Broker]:
+    """A RabbitMQ whose users and queues tests may manage with `ctl`, shared by the run."""
+    if not isinstance(rabbitmq_server, servers.Given):
+        yield rabbitmq_server
+        return
+    server = servers.rabbitmq(first=servers.Way.PRIVATE, environ={})
     yield server
     server.stop()
 

@@ -73,17 +73,17 @@ async def test_two_run_beside_each_other(
 
 
 async def test_users_are_held_to_their_permissions(
-    rabbitmq_server: servers.Broker, wire_prefix: str
+    managed_rabbitmq: servers.Broker, wire_prefix: str
 ) -> None:
     """A user may do what its permissions and topic permissions say, and nothing else."""
     name, exchange = f"{wire_prefix}-u", f"{wire_prefix}.topics"
-    async with await aio_pika.connect(rabbitmq_server.url) as connection:
+    async with await aio_pika.connect(managed_rabbitmq.url) as connection:
         await (await connection.channel()).declare_exchange(exchange, aio_pika.ExchangeType.TOPIC)
     url = await asyncio.to_thread(
-        broker_users.add_user, rabbitmq_server, name, write=f"^{exchange}$"
+        broker_users.add_user, managed_rabbitmq, name, write=f"^{exchange}$"
     )
     await asyncio.to_thread(
-        broker_users.permit_topic, rabbitmq_server, name, exchange, write="^allowed$"
+        broker_users.permit_topic, managed_rabbitmq, name, exchange, write="^allowed$"
     )
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
@@ -91,26 +91,26 @@ async def test_users_are_held_to_their_permissions(
         await topics.publish(aio_pika.Message(b""), "allowed", mandatory=False)
         with pytest.raises(ChannelAccessRefused):
             await topics.publish(aio_pika.Message(b""), "other", mandatory=False)
-    await asyncio.to_thread(rabbitmq_server.ctl, "delete_user", name)
+    await asyncio.to_thread(managed_rabbitmq.ctl, "delete_user", name)
 
 
 async def test_a_finished_tests_queues_are_swept(
-    rabbitmq_server: servers.Broker, wire_prefix: str
+    managed_rabbitmq: servers.Broker, wire_prefix: str
 ) -> None:
     """Sweeping a prefix removes its queues and exchanges and leaves those of others."""
     from server_fixtures import Sweeper
 
-    async with await aio_pika.connect(rabbitmq_server.url) as connection:
+    async with await aio_pika.connect(managed_rabbitmq.url) as connection:
         channel = await connection.channel()
         for prefix in (wire_prefix, f"{wire_prefix}x"):
             await quorum_queue(channel, f"{prefix}.q")
             await channel.declare_exchange(f"{prefix}.e", durable=True)
-    await asyncio.to_thread(Sweeper(rabbitmq_server).now, [wire_prefix])
-    listed = await asyncio.to_thread(rabbitmq_server.ctl, "list_queues", "name")
-    exchanges = await asyncio.to_thread(rabbitmq_server.ctl, "list_exchanges", "name")
+    await asyncio.to_thread(Sweeper(managed_rabbitmq).now, [wire_prefix])
+    listed = await asyncio.to_thread(managed_rabbitmq.ctl, "list_queues", "name")
+    exchanges = await asyncio.to_thread(managed_rabbitmq.ctl, "list_exchanges", "name")
     left = [n for n in (listed + exchanges).split() if n.startswith(wire_prefix)]
     assert left == [f"{wire_prefix}x.q", f"{wire_prefix}x.e"]
-    await asyncio.to_thread(Sweeper(rabbitmq_server).now, [f"{wire_prefix}x"])
+    await asyncio.to_thread(Sweeper(managed_rabbitmq).now, [f"{wire_prefix}x"])
 
 
 @pytest.mark.slow
