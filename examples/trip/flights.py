@@ -11,22 +11,22 @@ from trip.tables import prepare, work
 
 HOLD_SEAT = text("""
 WITH free AS (
-    SELECT code FROM seat WHERE destination = :to AND held_by IS NULL
+    SELECT code FROM flights.seat WHERE destination = :to AND held_by IS NULL
     ORDER BY code LIMIT 1 FOR UPDATE SKIP LOCKED
 ), held AS (
-    UPDATE seat SET held_by = :key, traveller = :traveller
+    UPDATE flights.seat SET held_by = :key, traveller = :traveller
     FROM free WHERE seat.code = free.code
     RETURNING seat.code, seat.usd
 ), noted AS (
-    INSERT INTO movement (key, kind, seat) SELECT :key, 'reserve', code FROM held
+    INSERT INTO flights.movement (key, kind, seat) SELECT :key, 'reserve', code FROM held
 )
 SELECT code, usd FROM held
 """)
 FREE_SEAT = text("""
 WITH freed AS (
-    UPDATE seat SET held_by = NULL, traveller = NULL WHERE held_by = :key RETURNING code
+    UPDATE flights.seat SET held_by = NULL, traveller = NULL WHERE held_by = :key RETURNING code
 )
-INSERT INTO movement (key, kind, seat) SELECT :key, 'release', code FROM freed
+INSERT INTO flights.movement (key, kind, seat) SELECT :key, 'release', code FROM freed
 """)
 
 app = Participant("flights")

@@ -11,22 +11,22 @@ from trip.tables import prepare, work
 
 HOLD_ROOM = text("""
 WITH free AS (
-    SELECT number FROM room WHERE city = :city AND held_by IS NULL
+    SELECT number FROM hotels.room WHERE city = :city AND held_by IS NULL
     ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
 ), held AS (
-    UPDATE room SET held_by = :key, nights = :nights
+    UPDATE hotels.room SET held_by = :key, nights = :nights
     FROM free WHERE room.number = free.number
     RETURNING room.number, room.usd_night * :nights AS usd
 ), noted AS (
-    INSERT INTO movement (key, kind, room) SELECT :key, 'book', number FROM held
+    INSERT INTO hotels.movement (key, kind, room) SELECT :key, 'book', number FROM held
 )
 SELECT number, usd FROM held
 """)
 FREE_ROOM = text("""
 WITH freed AS (
-    UPDATE room SET held_by = NULL, nights = NULL WHERE held_by = :key RETURNING number
+    UPDATE hotels.room SET held_by = NULL, nights = NULL WHERE held_by = :key RETURNING number
 )
-INSERT INTO movement (key, kind, room) SELECT :key, 'cancel', number FROM freed
+INSERT INTO hotels.movement (key, kind, room) SELECT :key, 'cancel', number FROM freed
 """)
 
 app = Participant("hotels")

@@ -14,11 +14,11 @@ from trip.commands import SendMail, Sent
 from trip.tables import driver_url, prepare, work
 
 GREYLIST = text("""
-INSERT INTO greylisted (recipient) SELECT :to WHERE :to LIKE '%@greylist.example'
+INSERT INTO mail.greylisted (recipient) SELECT :to WHERE :to LIKE '%@greylist.example'
 ON CONFLICT DO NOTHING
 """)
 SEND = text("""
-INSERT INTO sent (message_id, recipient, text) VALUES (:id, :to, :text) ON CONFLICT DO NOTHING
+INSERT INTO mail.sent (message_id, recipient, text) VALUES (:id, :to, :text) ON CONFLICT DO NOTHING
 """)
 
 app = Participant("mail")
@@ -49,12 +49,9 @@ async def send(cmd: SendMail, effect: Effect) -> Sent:
         raise Failed("bad-address", f"{cmd.to!r} is not a mail address")
     assert server is not None
     async with server.begin() as connection:
-        if (await connection.execute(GREYLIST, {"to": cmd.to})).rowcount:
-            greylisted = True
-        else:
-            greylisted = False
-            sent = {"id": effect.key, "to": cmd.to, "text": cmd.text}
-            await connection.execute(SEND, sent)
-    if greylisted:
-        raise Failed("greylisted", "try again later", retryable=True)
+        seen_first = (await connection.execute(GREYLIST, {"to": cmd.to})).rowcount > 0
+        if not seen_first:
+            await connection.execute(SEND, {"id": effect.key, "to": cmd.to, "text": cmd.text})
+    if seen_first:
+        raise Failed("greylisted", f"{cmd.to}: try again later", retryable=True)
     return Sent(message_id=effect.key)

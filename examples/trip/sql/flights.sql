@@ -3,7 +3,9 @@
 -- A seat is free or held by exactly one key. `movement` is append-only and has no unique key on
 -- purpose: were a seat reserved twice for one saga, it would show here.
 
-CREATE TABLE IF NOT EXISTS seat (
+CREATE SCHEMA IF NOT EXISTS flights;
+
+CREATE TABLE IF NOT EXISTS flights.seat (
     code        text PRIMARY KEY,
     destination text NOT NULL,
     usd         integer NOT NULL CHECK (usd > 0),
@@ -11,18 +13,18 @@ CREATE TABLE IF NOT EXISTS seat (
     traveller   text,
     CHECK ((held_by IS NULL) = (traveller IS NULL))
 );
-CREATE INDEX IF NOT EXISTS seat_free ON seat (destination, code) WHERE held_by IS NULL;
-CREATE INDEX IF NOT EXISTS seat_held ON seat (held_by) WHERE held_by IS NOT NULL;
+CREATE INDEX IF NOT EXISTS seat_free ON flights.seat (destination, code) WHERE held_by IS NULL;
+CREATE INDEX IF NOT EXISTS seat_held ON flights.seat (held_by) WHERE held_by IS NOT NULL;
 
-CREATE TABLE IF NOT EXISTS movement (
+CREATE TABLE IF NOT EXISTS flights.movement (
     id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     key  text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('reserve', 'release')),
-    seat text NOT NULL REFERENCES seat
+    seat text NOT NULL REFERENCES flights.seat
 );
 
-INSERT INTO seat (code, destination, usd)
+INSERT INTO flights.seat (code, destination, usd)
 SELECT format('%s-%s', prefix, lpad(n::text, 4, '0')), destination, usd
 FROM (VALUES ('LIS', 'Lisbon', 210, 2000),
              ('OSL', 'Oslo',   180,   40),

@@ -1,6 +1,8 @@
 -- Hotels: one row per room. Venice has a carnival: it has seats to get there and no room to stay.
 
-CREATE TABLE IF NOT EXISTS room (
+CREATE SCHEMA IF NOT EXISTS hotels;
+
+CREATE TABLE IF NOT EXISTS hotels.room (
     number    text PRIMARY KEY,
     city      text NOT NULL,
     usd_night integer NOT NULL CHECK (usd_night > 0),
@@ -8,18 +10,18 @@ CREATE TABLE IF NOT EXISTS room (
     nights    integer CHECK (nights > 0),
     CHECK ((held_by IS NULL) = (nights IS NULL))
 );
-CREATE INDEX IF NOT EXISTS room_free ON room (city, number) WHERE held_by IS NULL;
-CREATE INDEX IF NOT EXISTS room_held ON room (held_by) WHERE held_by IS NOT NULL;
+CREATE INDEX IF NOT EXISTS room_free ON hotels.room (city, number) WHERE held_by IS NULL;
+CREATE INDEX IF NOT EXISTS room_held ON hotels.room (held_by) WHERE held_by IS NOT NULL;
 
-CREATE TABLE IF NOT EXISTS movement (
+CREATE TABLE IF NOT EXISTS hotels.movement (
     id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     key  text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('book', 'cancel')),
-    room text NOT NULL REFERENCES room
+    room text NOT NULL REFERENCES hotels.room
 );
 
-INSERT INTO room (number, city, usd_night)
+INSERT INTO hotels.room (number, city, usd_night)
 SELECT format('%s-%s', prefix, lpad(n::text, 4, '0')), city, usd_night
 FROM (VALUES ('LIS', 'Lisbon', 95, 2000),
              ('OSL', 'Oslo',  140,   40),
