@@ -15,6 +15,7 @@ from amends_participants.trace import Span
 
 if TYPE_CHECKING:
     from opentelemetry import trace as api
+    from opentelemetry.context import Context
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 
@@ -104,7 +105,7 @@ class _OtelSpan:
             self._span.set_status(Status(StatusCode.ERROR))
 
 
-def _context_of(trace: Trace | None) -> "api.Context | None":
+def _context_of(trace: Trace | None) -> "Context | None":
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     if trace is None:
