@@ -19,8 +19,8 @@
 --
 -- A *definition* is a versioned plan, never changed once registered. A *participant* row is what
 -- one instance of a service last said of itself: a hint. An *api_key* is a hash, a tenant and a
--- scope. *audit* says who did what to what is not a saga, and why (operators' actions on a saga
--- stand in its journal as well).
+-- scope. *audit* says who asked for what, and why (what was done to a saga stands in its journal as
+-- well, written with the deed).
 --
 -- Times are the database's (clock_timestamp). Statuses are text with a CHECK, so that a release
 -- can add one by a migration that only expands. There are no foreign keys: the statement that
@@ -185,17 +185,19 @@ CREATE TABLE amends.api_key (
         scope IN ('viewer', 'starter', 'reviewer', 'operator', 'admin'))
 );
 
--- Who did what, and why.
+-- Who did what, why, and what came of it: keys, definitions, and operators' requests, also those
+-- that were refused.
 CREATE TABLE amends.audit (
     id       bigint      NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     saga_id  uuid,
     tenant   text        NOT NULL,
-    by       text        NOT NULL,
-    action   text        NOT NULL,
-    subject  text        NOT NULL,  -- what it was done to: a step path, a definition, a key's prefix
+    who      text        NOT NULL,
+    action   text        NOT NULL,  -- retry, skip, key.create, definition.register, ...
+    subject  text,                  -- what is neither saga nor step: book-trip@3, a key's prefix
+    step     text,
     reason   text,
-    data     json
+    outcome  text        NOT NULL   -- done, or the type of the problem
 );
 CREATE INDEX audit_tenant ON amends.audit (tenant, id);
 CREATE INDEX audit_saga ON amends.audit (saga_id, id) WHERE saga_id IS NOT NULL;
@@ -206,10 +208,10 @@ INSERT INTO amends.schema_floor VALUES ('0001');
 
 -- Ends the statement that calls it, and with it everything that statement wrote, when fewer sagas
 -- were found than were to be changed. SQLSTATE SG001 is ours: recognised by it, never by the text.
-CREATE FUNCTION amends.fence(found bigint, wanted bigint) RETURNS void
+CREATE FUNCTION amends.fence(matched bigint, wanted bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF found <> wanted THEN
+    IF matched <> wanted THEN
         RAISE EXCEPTION USING
             ERRCODE = 'SG001',
             MESSAGE = 'a saga is not at the seq it was loaded at';

@@ -1,0 +1,130 @@
+"""A batch as the arrays that the commit statement takes: one list per column.
+
+Nothing here looks at a database. Data that cannot be written is BadData already here.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from amends_contracts.messages import Json
+from amends_orchestrator.core.decision import JournalRow
+from amends_orchestrator.core.state import TERMINAL
+from amends_orchestrator.engine.ports import BadData, Batch, OutboxWrite, SagaWrite
+
+
+def batch_arrays(batch: Batch) -> dict[str, Any]:
+    """Every parameter of `commit_batch`."""
+    for write in batch.sagas:
+        check(write)
+    rows = [(write.identity.saga_id, row) for write in batch.sagas for row in write.rows]
+    return {
+        "orchestrator": batch.orchestrator,
+        **_changed([w for w in batch.sagas if w.loaded_seq]),
+        **_new([w for w in batch.sagas if not w.loaded_seq]),
+        **_keys([w for w in batch.sagas if w.start is not None]),
+        **_labels([w for w in batch.sagas if w.labels and not w.loaded_seq]),
+        **_rows(rows),
+        **outbox_arrays("outbox", () if batch.outbox is None else (batch.outbox,)),
+        **outbox_arrays("rewritten", batch.outbox_rewritten),
+        "settled": batch.outbox_settled,
+    }
+
+
+def outbox_arrays(name: str, writes: Sequence[OutboxWrite]) -> dict[str, Any]:
+    """Outbox rows under the parameters `<name>_id`, `_n`, `_body`."""
+    return {
+        f"{name}_id": [w.id for w in writes],
+        f"{name}_n": [w.n for w in writes],
+        f"{name}_body": [w.body for w in writes],
+    }
+
+
+def check(write: SagaWrite) -> None:
+    """BadData for a saga whose journal would not add up."""
+    numbers = [row.seq for row in write.rows]
+    if not numbers or numbers != list(range(write.loaded_seq + 1, write.seq + 1)):
+        raise BadData(
+            f"saga {write.identity.saga_id} goes from seq {write.loaded_seq} to {write.seq} "
+            f"with journal rows {numbers}"
+        )
+
+
+def dump(value: Json) -> str:
+    """JSON text; BadData for what JSON cannot say (NaN, bytes, lone surrogates, other objects)."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        if not text.isascii():
+            text.encode()
+        return text
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadData(f"not a JSON value: {error}") from error
+
+
+def _changed(writes: Sequence[SagaWrite]) -> dict[str, Any]:
+    return {
+        "changed_id": [w.identity.saga_id for w in writes],
+        "changed_loaded_seq": [w.loaded_seq for w in writes],
+        "changed_seq": [w.seq for w in writes],
+        "changed_status": [w.status.value for w in writes],
+        "changed_state": [dump(w.state) for w in writes],
+        "changed_residue": [w.residue for w in writes],
+        "changed_wake_at": [None if w.status in TERMINAL else w.wake_at for w in writes],
+        "changed_ended_at": [w.rows[-1].at if w.status in TERMINAL else None for w in writes],
+    }
+
+
+def _new(writes: Sequence[SagaWrite]) -> dict[str, Any]:
+    return {
+        "new_id": [w.identity.saga_id for w in writes],
+        "new_started_at": [w.rows[0].at for w in writes],
+        "new_ended_at": [w.rows[-1].at if w.status in TERMINAL else None for w in writes],
+        "new_wake_at": [None if w.status in TERMINAL else w.wake_at for w in writes],
+        "new_version": [w.identity.version for w in writes],
+        "new_seq": [w.seq for w in writes],
+        "new_residue": [w.residue for w in writes],
+        "new_partition": [w.identity.partition for w in writes],
+        "new_tenant": [w.identity.tenant for w in writes],
+        "new_definition": [w.identity.definition for w in writes],
+        "new_key": [w.identity.key for w in writes],
+        "new_status": [w.status.value for w in writes],
+        "new_trace_id": [w.trace_id for w in writes],
+        "new_labels": [dump(dict(w.labels)) for w in writes],
+        "new_state": [dump(w.state) for w in writes],
+    }
+
+
+def _keys(writes: Sequence[SagaWrite]) -> dict[str, Any]:
+    starts = [w.start for w in writes if w.start is not None]
+    if len(set(starts)) != len(starts):
+        raise BadData("one start key twice in a batch")
+    return {
+        "key_tenant": [s.tenant for s in starts],
+        "key_definition": [s.definition for s in starts],
+        "key_key": [s.key for s in starts],
+        "key_input_digest": [w.input_digest for w in writes],
+        "key_saga_id": [w.identity.saga_id for w in writes],
+        "key_at": [w.rows[0].at for w in writes],
+    }
+
+
+def _labels(writes: Sequence[SagaWrite]) -> dict[str, Any]:
+    pairs = [(w.identity, name, value) for w in writes for name, value in w.labels.items()]
+    return {
+        "label_tenant": [identity.tenant for identity, _, _ in pairs],
+        "label_name": [name for _, name, _ in pairs],
+        "label_value": [value for _, _, value in pairs],
+        "label_saga_id": [identity.saga_id for identity, _, _ in pairs],
+    }
+
+
+def _rows(rows: Sequence[tuple[str, JournalRow]]) -> dict[str, Any]:
+    return {
+        "row_saga_id": [saga_id for saga_id, _ in rows],
+        "row_at": [row.at for _, row in rows],
+        "row_seq": [row.seq for _, row in rows],
+        "row_attempt": [row.attempt for _, row in rows],
+        "row_kind": [row.kind for _, row in rows],
+        "row_step": [row.step for _, row in rows],
+        "row_data": [dump(row.data) for _, row in rows],
+    }

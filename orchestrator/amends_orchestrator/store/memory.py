@@ -1,0 +1,309 @@
+"""The in-memory twin of `PostgresStore`: the same promises, no server, a clock that is given.
+
+For the engine's unit tests and for simulation. What the schema's CHECKs refuse is refused here
+too, and values come back as JSON brings them back, so that a test that passes here does not
+pass by luck.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from amends_contracts.messages import Hello, Json
+from amends_contracts.names import STEP_PATH_BYTES_MAX, SagaId
+from amends_contracts.topology import PARTITIONS_DEFAULT
+from amends_orchestrator.core.decision import JournalRow
+from amends_orchestrator.core.state import TERMINAL
+from amends_orchestrator.engine.ports import (
+    BadData,
+    Batch,
+    Conflict,
+    Due,
+    KnownStart,
+    Loaded,
+    OutboxWrite,
+    SagaWrite,
+    StartKey,
+    StoredSaga,
+    Tick,
+)
+from amends_orchestrator.store.arrays import check, dump
+
+START_KEY_BYTES_MAX = 1024
+
+
+@dataclass
+class _Lease:
+    until: datetime
+    claiming: bool
+
+
+@dataclass(frozen=True)
+class _Saga:
+    """A stored saga and what is stored beside its hot columns."""
+
+    stored: StoredSaga
+    residue: int
+    labels: Mapping[str, str]
+    trace_id: str | None
+    started_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass
+class MemoryStore:
+    """`engine.ports.Store` in memory; every call happens at once, nothing is ever unavailable."""
+
+    clock: Callable[[], datetime]
+    """The database's time."""
+    partitions: int = PARTITIONS_DEFAULT
+    sagas: dict[SagaId, _Saga] = field(default_factory=dict[SagaId, _Saga])
+    journal: dict[SagaId, list[JournalRow]] = field(default_factory=dict[SagaId, list[JournalRow]])
+    starts: dict[StartKey, KnownStart] = field(default_factory=dict[StartKey, KnownStart])
+    outbox: dict[UUID, tuple[UUID, OutboxWrite]] = field(
+        default_factory=dict[UUID, tuple[UUID, OutboxWrite]]
+    )
+    """By id: the orchestrator that publishes it, and the row."""
+    hellos: dict[tuple[str, str], Hello] = field(default_factory=dict[tuple[str, str], Hello])
+    definitions: dict[tuple[str, int], Json] = field(default_factory=dict[tuple[str, int], Json])
+    _leases: dict[UUID, _Lease] = field(default_factory=dict[UUID, _Lease])
+    _owners: dict[int, UUID] = field(default_factory=dict[int, UUID])
+
+    async def load(self, sagas: Sequence[SagaId], starts: Sequence[StartKey]) -> Loaded:
+        """The sagas (also those that have ended) and the taken start keys among those asked for."""
+        return Loaded(
+            now=self.clock(),
+            sagas={
+                i: replace(self.sagas[i].stored, state=_copy(self.sagas[i].stored.state))
+                for i in sagas
+                if i in self.sagas
+            },
+            starts={key: self.starts[key] for key in starts if key in self.starts},
+        )
+
+    async def values(
+        self, wanted: Sequence[tuple[SagaId, int]]
+    ) -> Mapping[SagaId, Mapping[int, Json]]:
+        """`data` of journal rows, by saga and seq."""
+        found: dict[SagaId, dict[int, Json]] = {}
+        for saga_id, seq in wanted:
+            rows = self.journal.get(saga_id, [])
+            if 1 <= seq <= len(rows):
+                found.setdefault(saga_id, {})[seq] = _copy(rows[seq - 1].data)
+        return found
+
+    async def commit(self, batch: Batch) -> None:
+        """All or nothing."""
+        for write in batch.sagas:
+            check(write)
+        keys = [w.start for w in batch.sagas if w.start is not None]
+        if len(set(keys)) != len(keys):
+            raise BadData("one start key twice in a batch")
+        for write in batch.sagas:
+            _refuse_bad_data(write)
+        for write in batch.sagas:
+            self._fence(write)
+        if batch.outbox is not None and batch.outbox.id in self.outbox:
+            raise Conflict(f"outbox row {batch.outbox.id} is there")
+        for write in batch.sagas:
+            self._write(write)
+        if batch.outbox is not None:
+            self.outbox[batch.outbox.id] = (batch.orchestrator, batch.outbox)
+        await self.settle_outbox(batch.orchestrator, batch.outbox_settled, batch.outbox_rewritten)
+
+    def _fence(self, write: SagaWrite) -> None:
+        there = self.sagas.get(write.identity.saga_id)
+        seq = there.stored.seq if there else 0
+        if seq != write.loaded_seq:
+            raise Conflict(f"saga {write.identity.saga_id} is not at the seq it was loaded at")
+        if write.start is not None and write.start in self.starts:
+            raise Conflict(f"start key {write.start} is taken")
+
+    def _write(self, write: SagaWrite) -> None:
+        saga_id = write.identity.saga_id
+        ended = write.status in TERMINAL
+        before = self.sagas.get(saga_id)
+        wake_at = None if ended else write.wake_at
+        if before and wake_at and before.stored.wake_at:
+            wake_at = min(wake_at, before.stored.wake_at)
+        self.sagas[saga_id] = _Saga(
+            stored=StoredSaga(
+                identity=write.identity,
+                seq=write.seq,
+                status=write.status,
+                state=_copy(write.state),
+                wake_at=wake_at,
+            ),
+            residue=write.residue,
+            labels=before.labels if before else dict(write.labels),
+            trace_id=before.trace_id if before else write.trace_id,
+            started_at=before.started_at if before else write.rows[0].at,
+            ended_at=(before and before.ended_at) or (write.rows[-1].at if ended else None),
+        )
+        rows = self.journal.setdefault(saga_id, [])
+        rows += [replace(row, data=_copy(row.data)) for row in write.rows]
+        if write.start is not None:
+            assert write.input_digest is not None
+            self.starts[write.start] = KnownStart(saga_id=saga_id, input_digest=write.input_digest)
+
+    async def committed(self, outbox_id: UUID) -> bool:
+        """Whether this outbox row is there."""
+        return outbox_id in self.outbox
+
+    async def committed_batch(self, batch: Batch) -> bool:
+        """Whether the batch came through, also one without messages."""
+        if batch.outbox is not None:
+            return await self.committed(batch.outbox.id)
+        if not batch.sagas:
+            return True
+        row = batch.sagas[0].rows[-1]
+        rows = self.journal.get(batch.sagas[0].identity.saga_id, [])
+        return any((r.seq, r.at, r.kind) == (row.seq, row.at, row.kind) for r in rows)
+
+    async def rearm(self, due: Sequence[tuple[Due, datetime]]) -> None:
+        """Set a later `wake_at` where id, seq and wake_at are still as seen."""
+        for seen, later in due:
+            saga = self.sagas.get(seen.saga_id)
+            if saga and (saga.stored.seq, saga.stored.wake_at) == (seen.seq, seen.wake_at):
+                self.sagas[seen.saga_id] = replace(saga, stored=replace(saga.stored, wake_at=later))
+
+    async def tick(self, orchestrator: UUID, *, lease_s: float, claim: bool, limit: int) -> Tick:
+        """Renew the lease, take free partitions up to a fair share, and find what is due."""
+        now = self.clock()
+        until = now + timedelta(seconds=lease_s)
+        self._leases[orchestrator] = _Lease(until, claim)
+        live = 1 + sum(
+            lease.claiming
+            for other, lease in self._leases.items()
+            if other != orchestrator and lease.until > now
+        )
+        if claim:
+            self._claim(orchestrator, -(-self.partitions // live), now)
+        owned = frozenset(p for p, owner in self._owners.items() if owner == orchestrator)
+        waiting = sorted(self._waiting(owned), key=lambda due: (due.wake_at, due.saga_id))
+        return Tick(
+            now=now,
+            lease_until=until,
+            live=live,
+            partitions=self.partitions,
+            owned=owned,
+            due=tuple(w for w in waiting if w.wake_at <= now)[:limit],
+            next_wake=next((w.wake_at for w in waiting if w.wake_at > now), None),
+        )
+
+    def _claim(self, orchestrator: UUID, share: int, now: datetime) -> None:
+        mine = sum(owner == orchestrator for owner in self._owners.values())
+        for partition in range(self.partitions):
+            if mine >= share:
+                return
+            owner = self._owners.get(partition)
+            if owner != orchestrator and not self._alive(owner, now):
+                self._owners[partition] = orchestrator
+                mine += 1
+
+    def _alive(self, orchestrator: UUID | None, now: datetime) -> bool:
+        lease = self._leases.get(orchestrator) if orchestrator else None
+        return lease is not None and lease.until > now
+
+    def _waiting(self, owned: frozenset[int]) -> Iterable[Due]:
+        for saga_id, saga in self.sagas.items():
+            wake_at = saga.stored.wake_at
+            if wake_at is not None and saga.stored.identity.partition in owned:
+                yield Due(saga_id=saga_id, seq=saga.stored.seq, wake_at=wake_at)
+
+    async def release(self, orchestrator: UUID, partitions: Sequence[int]) -> None:
+        """Give partitions up (they are no longer consumed)."""
+        for partition in partitions:
+            if self._owners.get(partition) == orchestrator:
+                del self._owners[partition]
+
+    async def leave(self, orchestrator: UUID) -> None:
+        """End the lease at once; outbox rows stay and are claimed by others."""
+        self._leases.pop(orchestrator, None)
+        await self.release(orchestrator, list(self._owners))
+
+    async def claim_outbox(self, orchestrator: UUID, limit: int) -> Sequence[OutboxWrite]:
+        """Take over rows of orchestrators whose lease is over."""
+        now = self.clock()
+        orphans = sorted(
+            outbox_id
+            for outbox_id, (owner, _) in self.outbox.items()
+            if owner != orchestrator and not self._alive(owner, now)
+        )[:limit]
+        for outbox_id in orphans:
+            self.outbox[outbox_id] = (orchestrator, self.outbox[outbox_id][1])
+        return [self.outbox[outbox_id][1] for outbox_id in orphans]
+
+    async def stray_outbox(
+        self, orchestrator: UUID, known: Sequence[UUID]
+    ) -> Sequence[OutboxWrite]:
+        """Own rows that are not among `known`."""
+        return [
+            row
+            for outbox_id, (owner, row) in sorted(self.outbox.items())
+            if owner == orchestrator and outbox_id not in known
+        ]
+
+    async def settle_outbox(
+        self, orchestrator: UUID, settled: Sequence[UUID], rewritten: Sequence[OutboxWrite]
+    ) -> None:
+        """Delete or rewrite own outbox rows outside a batch (when idle or draining)."""
+        for outbox_id in settled:
+            if self._owns(orchestrator, outbox_id):
+                del self.outbox[outbox_id]
+        for row in rewritten:
+            if self._owns(orchestrator, row.id):
+                self.outbox[row.id] = (orchestrator, row)
+
+    def _owns(self, orchestrator: UUID, outbox_id: UUID) -> bool:
+        return outbox_id in self.outbox and self.outbox[outbox_id][0] == orchestrator
+
+    async def add_partitions(self, count: int) -> None:
+        """Raise the number of partitions to `count`; never lowers it."""
+        self.partitions = max(self.partitions, count)
+
+    async def keep_hello(self, hello: Hello) -> None:
+        """Keep what a participant says of itself."""
+        self.hellos[hello.service, hello.instance] = hello
+
+    async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
+        """Version and document; the newest version if None is asked for."""
+        versions = [v for n, v in self.definitions if n == name and version in (None, v)]
+        return (max(versions), self.definitions[name, max(versions)]) if versions else None
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def _copy(value: Json) -> Json:
+    return json.loads(dump(value))
+
+
+def _refuse_bad_data(write: SagaWrite) -> None:
+    """What the schema's CHECKs and Postgres' types refuse."""
+    texts = [write.identity.key, write.identity.tenant, write.identity.definition]
+    texts += [text for row in write.rows for text in (row.kind, row.step) if text is not None]
+    texts += [write.start.key] if write.start else []
+    texts += [part for pair in write.labels.items() for part in pair]
+    if any("\0" in text or not _encodable(text) for text in texts):
+        raise BadData("a text with U+0000 or a lone surrogate")
+    if write.status not in TERMINAL and write.wake_at is None:
+        raise BadData(f"saga {write.identity.saga_id} would be silent")
+    if write.residue < 0 or write.identity.version < 1:
+        raise BadData(f"saga {write.identity.saga_id}: a number out of range")
+    if any(row.step is not None and len(row.step) > STEP_PATH_BYTES_MAX for row in write.rows):
+        raise BadData("a step path over 160 bytes")
+    if write.start and not 1 <= len(write.start.key.encode()) <= START_KEY_BYTES_MAX:
+        raise BadData("a start key of 0 or over 1024 bytes")
+    for value in (write.state, *(row.data for row in write.rows)):
+        dump(value)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,255 @@
+"""The store on Postgres: `engine.ports.Store`, one statement per call.
+
+What the statements do stands in `sql/hot.sql` and `sql/lease.sql`; here their rows become the
+port's values. Where a call's outcome is lost (StoreUnavailable), `committed_batch` and
+`stray_outbox` tell what came through.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from amends_contracts.messages import Hello, Json
+from amends_contracts.names import SagaId
+from amends_orchestrator.core.state import Identity, SagaStatus
+from amends_orchestrator.engine.ports import (
+    Batch,
+    Due,
+    KnownStart,
+    Loaded,
+    OutboxWrite,
+    StartKey,
+    StoredSaga,
+    StoreUnavailable,
+    Tick,
+)
+from amends_orchestrator.store import opening, queries
+from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays
+from amends_orchestrator.store.database import Database, open_engine
+from amends_orchestrator.store.hello import commands_to_json
+
+HOT: Final = queries.load("hot")
+LEASE: Final = queries.load("lease")
+
+
+class PostgresStore:
+    """Durable state in Postgres. All methods: Conflict, BadData or StoreUnavailable."""
+
+    def __init__(self, engine: AsyncEngine, *, query_timeout_s: float = 10.0) -> None:
+        self.engine = engine
+        self._database = Database(engine, query_timeout_s=query_timeout_s)
+
+    @classmethod
+    async def open(
+        cls,
+        database_url: str,
+        *,
+        query_timeout_s: float = 10.0,
+        pool_size: int = 5,
+        partitions: int | None = None,
+        allow_unsafe: bool = False,
+    ) -> "PostgresStore":
+        """Connect and check the database; raises DatabaseUnfit or StoreUnavailable.
+
+        `partitions` raises their number where there are fewer. `allow_unsafe` accepts a server
+        that may lose commits, for tests.
+        """
+        engine = open_engine(database_url, query_timeout_s=query_timeout_s, pool_size=pool_size)
+        store = cls(engine, query_timeout_s=query_timeout_s)
+        try:
+            async with engine.connect() as connection:
+                await opening.check(connection, allow_unsafe=allow_unsafe)
+            if partitions is not None:
+                await store.add_partitions(partitions)
+        except BaseException as error:
+            await engine.dispose()
+            if isinstance(error, OSError | DBAPIError | asyncpg.PostgresError):
+                raise StoreUnavailable(f"the database cannot be opened: {error}") from error
+            raise
+        return store
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+    async def load(self, sagas: Sequence[SagaId], starts: Sequence[StartKey]) -> Loaded:
+        """The sagas (also those that have ended) and the taken start keys among those asked for."""
+        rows = await self._database.fetch(
+            HOT["load"],
+            sagas=sagas,
+            tenants=[s.tenant for s in starts],
+            definitions=[s.definition for s in starts],
+            keys=[s.key for s in starts],
+        )
+        found: dict[SagaId, StoredSaga] = {}
+        taken: dict[StartKey, KnownStart] = {}
+        for row in rows:
+            if row["start"] is None:
+                continue
+            saga_id = None if row["saga_id"] is None else SagaId(str(row["saga_id"]))
+            if row["start"]:
+                taken[starts[row["start"] - 1]] = KnownStart(
+                    saga_id=saga_id, input_digest=row["input_digest"]
+                )
+            else:
+                assert saga_id is not None
+                found[saga_id] = _stored(saga_id, row)
+        return Loaded(now=rows[0]["now"], sagas=found, starts=taken)
+
+    async def values(
+        self, wanted: Sequence[tuple[SagaId, int]]
+    ) -> Mapping[SagaId, Mapping[int, Json]]:
+        """`data` of journal rows, by saga and seq."""
+        rows = await self._database.fetch(
+            HOT["journal_values"],
+            sagas=[saga_id for saga_id, _ in wanted],
+            seqs=[seq for _, seq in wanted],
+        )
+        values: defaultdict[SagaId, dict[int, Json]] = defaultdict(dict)
+        for row in rows:
+            values[SagaId(str(row["saga_id"]))][row["seq"]] = json.loads(row["data"])
+        return values
+
+    async def commit(self, batch: Batch) -> None:
+        """All or nothing."""
+        await self._database.fetch(HOT["commit_batch"], **batch_arrays(batch))
+
+    async def committed(self, outbox_id: UUID) -> bool:
+        """After a commit in doubt: whether its outbox row is there."""
+        return await self._database.row(HOT["outbox_row"], id=outbox_id) is not None
+
+    async def committed_batch(self, batch: Batch) -> bool:
+        """After a commit in doubt: whether it came through, also for a batch without messages.
+
+        False is not for ever: a server that was frozen may still carry it out, unless the same
+        sagas are committed again; the fence lets one of the two through.
+        """
+        if batch.outbox is not None:
+            return await self.committed(batch.outbox.id)
+        if not batch.sagas:
+            return True  # settling is repeated at will
+        write = batch.sagas[0]
+        row = write.rows[-1]
+        return (
+            await self._database.row(
+                HOT["journal_witness"],
+                saga_id=write.identity.saga_id,
+                seq=row.seq,
+                at=row.at,
+                kind=row.kind,
+            )
+            is not None
+        )
+
+    async def rearm(self, due: Sequence[tuple[Due, datetime]]) -> None:
+        """Set a later `wake_at` where id, seq and wake_at are still as seen."""
+        ordered = sorted(due, key=lambda pair: pair[0].saga_id)
+        await self._database.fetch(
+            HOT["rearm"],
+            ids=[seen.saga_id for seen, _ in ordered],
+            seqs=[seen.seq for seen, _ in ordered],
+            seen=[seen.wake_at for seen, _ in ordered],
+            later=[later for _, later in ordered],
+        )
+
+    async def tick(self, orchestrator: UUID, *, lease_s: float, claim: bool, limit: int) -> Tick:
+        """Renew the lease, take free partitions up to a fair share, and find what is due."""
+        row = await self._database.row(
+            LEASE["tick"], orchestrator=orchestrator, lease_s=lease_s, claim=claim, limit=limit
+        )
+        assert row is not None
+        due = zip(row["due_id"], row["due_seq"], row["due_wake_at"], strict=True)
+        return Tick(
+            now=row["now"],
+            lease_until=row["until"],
+            live=row["live"],
+            partitions=row["partitions"],
+            owned=frozenset(row["owned"]),
+            due=tuple(Due(saga_id=SagaId(str(i)), seq=s, wake_at=w) for i, s, w in due),
+            next_wake=row["next_wake"],
+        )
+
+    async def release(self, orchestrator: UUID, partitions: Sequence[int]) -> None:
+        """Give partitions up (they are no longer consumed)."""
+        await self._database.fetch(
+            LEASE["release"], orchestrator=orchestrator, partitions=partitions
+        )
+
+    async def leave(self, orchestrator: UUID) -> None:
+        """End the lease at once; outbox rows stay and are claimed by others."""
+        await self._database.fetch(LEASE["leave"], orchestrator=orchestrator)
+
+    async def claim_outbox(self, orchestrator: UUID, limit: int) -> Sequence[OutboxWrite]:
+        """Take over rows of orchestrators whose lease is over (SKIP LOCKED)."""
+        rows = await self._database.fetch(
+            LEASE["claim_outbox"], orchestrator=orchestrator, limit=limit
+        )
+        return [OutboxWrite(id=r["id"], n=r["n"], body=r["body"]) for r in rows]
+
+    async def stray_outbox(
+        self, orchestrator: UUID, known: Sequence[UUID]
+    ) -> Sequence[OutboxWrite]:
+        """Own rows that are not among `known`: of a commit or claim whose answer was lost.
+
+        To be asked for after any StoreUnavailable, and not while a commit is under way.
+        """
+        rows = await self._database.fetch(
+            LEASE["stray_outbox"], orchestrator=orchestrator, known=known
+        )
+        return [OutboxWrite(id=r["id"], n=r["n"], body=r["body"]) for r in rows]
+
+    async def settle_outbox(
+        self, orchestrator: UUID, settled: Sequence[UUID], rewritten: Sequence[OutboxWrite]
+    ) -> None:
+        """Delete or rewrite own outbox rows outside a batch (when idle or draining)."""
+        await self._database.fetch(
+            HOT["settle_outbox"],
+            orchestrator=orchestrator,
+            settled=settled,
+            **outbox_arrays("rewritten", rewritten),
+        )
+
+    async def add_partitions(self, count: int) -> None:
+        """Raise the number of partitions to `count`; never lowers it."""
+        await self._database.fetch(LEASE["add_partitions"], count=count)
+
+    async def keep_hello(self, hello: Hello) -> None:
+        """Keep what a participant says of itself."""
+        await self._database.fetch(
+            LEASE["keep_hello"],
+            service=hello.service,
+            instance=hello.instance,
+            sdk=hello.sdk,
+            horizon=hello.horizon,
+            accepts=sorted(hello.accepts),
+            commands=dump(commands_to_json(hello.commands)),
+        )
+
+    async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
+        """Version and document; the newest version if None is asked for."""
+        row = await self._database.row(LEASE["definition"], name=name, version=version)
+        return None if row is None else (row["version"], json.loads(row["document"]))
+
+
+def _stored(saga_id: SagaId, row: asyncpg.Record) -> StoredSaga:
+    return StoredSaga(
+        identity=Identity(
+            saga_id=saga_id,
+            tenant=row["tenant"],
+            definition=row["definition"],
+            version=row["version"],
+            key=row["key"],
+            partition=row["partition"],
+        ),
+        seq=row["seq"],
+        status=SagaStatus(row["status"]),
+        state=json.loads(row["state"]),
+        wake_at=row["wake_at"],
+    )

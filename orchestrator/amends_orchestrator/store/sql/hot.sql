@@ -1,0 +1,138 @@
+-- What a batch of messages costs: one query to load, seldom one for recorded values, one statement
+-- to write. What the tables mean is told in amends-migrations, versions/v0001_first.sql.
+--
+-- Every statement here is a whole transaction. All of them are run with arrays, one element per
+-- saga, journal row or outbox row, and find their rows through indexes whatever the tables' size.
+
+-- name: load
+-- What a batch needs: the database's time, the sagas asked for (also those that have ended), and
+-- which of the start keys are taken (`start` is the position of the key in the arrays, from 1).
+-- There is always at least one row, for the time.
+SELECT clock.now, found.*
+FROM (SELECT clock_timestamp() AS now) AS clock
+LEFT JOIN (
+    SELECT 0::bigint AS start, s.id AS saga_id, NULL::text AS input_digest,
+           s.tenant, s.definition, s.version, s.key, s.partition,
+           s.seq, s.status, s.state::text AS state, s.wake_at, s.trace_id
+    FROM amends.saga AS s
+    WHERE s.id = ANY (:sagas::uuid[])
+    UNION ALL
+    SELECT asked.start, k.saga_id, k.input_digest,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM unnest(:tenants::text[], :definitions::text[], :keys::text[])
+         WITH ORDINALITY AS asked (tenant, definition, key, start)
+    JOIN amends.start_key AS k
+      ON (k.tenant, k.definition, k.key) = (asked.tenant, asked.definition, asked.key)
+) AS found ON true;
+
+-- name: journal_values
+-- The recorded data of single journal rows: outputs that the next expressions need.
+SELECT j.saga_id, j.seq, j.data::text AS data
+FROM unnest(:sagas::uuid[], :seqs::integer[]) AS wanted (saga_id, seq)
+JOIN amends.journal AS j ON (j.saga_id, j.seq) = (wanted.saga_id, wanted.seq);
+
+-- name: commit_batch
+-- One batch, all or nothing.
+--
+-- The fence comes first: `changed` finds only sagas that are still at the seq they were loaded at,
+-- and fence() ends the statement with SQLSTATE SG001 when it found fewer than there should be; the
+-- other parts, which nothing refers to, run after it. A start key that exists is a unique
+-- violation. The sagas are given in the order of their ids, and so are locked in that order by
+-- everybody. `wake_at` only ever comes nearer here; it goes when the saga ends.
+WITH changed AS (
+    UPDATE amends.saga AS s
+    SET seq = c.seq,
+        status = c.status,
+        state = c.state::json,
+        residue = c.residue,
+        wake_at = CASE WHEN c.wake_at IS NOT NULL THEN LEAST(s.wake_at, c.wake_at) END,
+        ended_at = COALESCE(s.ended_at, c.ended_at)
+    FROM unnest(
+        :changed_id::uuid[], :changed_loaded_seq::integer[], :changed_seq::integer[],
+        :changed_status::text[], :changed_state::text[], :changed_residue::integer[],
+        :changed_wake_at::timestamptz[], :changed_ended_at::timestamptz[]
+    ) AS c (id, loaded_seq, seq, status, state, residue, wake_at, ended_at)
+    WHERE s.id = c.id AND s.seq = c.loaded_seq
+    RETURNING s.id
+),
+started AS (
+    INSERT INTO amends.saga (
+        id, started_at, ended_at, wake_at, version, seq, residue, partition,
+        tenant, definition, key, status, trace_id, labels, state)
+    SELECT n.id, n.started_at, n.ended_at, n.wake_at, n.version, n.seq, n.residue, n.partition,
+           n.tenant, n.definition, n.key, n.status, n.trace_id, n.labels::jsonb, n.state::json
+    FROM unnest(
+        :new_id::uuid[], :new_started_at::timestamptz[], :new_ended_at::timestamptz[],
+        :new_wake_at::timestamptz[], :new_version::integer[], :new_seq::integer[],
+        :new_residue::integer[], :new_partition::smallint[], :new_tenant::text[],
+        :new_definition::text[], :new_key::text[], :new_status::text[], :new_trace_id::text[],
+        :new_labels::text[], :new_state::text[]
+    ) AS n (id, started_at, ended_at, wake_at, version, seq, residue, partition,
+            tenant, definition, key, status, trace_id, labels, state)
+),
+keyed AS (
+    INSERT INTO amends.start_key (tenant, definition, key, input_digest, saga_id, at)
+    SELECT * FROM unnest(
+        :key_tenant::text[], :key_definition::text[], :key_key::text[],
+        :key_input_digest::text[], :key_saga_id::uuid[], :key_at::timestamptz[])
+),
+labelled AS (
+    INSERT INTO amends.saga_label (tenant, name, value, saga_id)
+    SELECT * FROM unnest(
+        :label_tenant::text[], :label_name::text[], :label_value::text[], :label_saga_id::uuid[])
+),
+journalled AS (
+    INSERT INTO amends.journal (saga_id, at, seq, attempt, kind, step, data)
+    SELECT j.saga_id, j.at, j.seq, j.attempt, j.kind, j.step, j.data::json
+    FROM unnest(
+        :row_saga_id::uuid[], :row_at::timestamptz[], :row_seq::integer[],
+        :row_attempt::integer[], :row_kind::text[], :row_step::text[], :row_data::text[]
+    ) AS j (saga_id, at, seq, attempt, kind, step, data)
+),
+sent AS (
+    INSERT INTO amends.outbox (id, orchestrator, n, body)
+    SELECT o.id, :orchestrator::uuid, o.n, o.body
+    FROM unnest(:outbox_id::uuid[], :outbox_n::integer[], :outbox_body::bytea[]) AS o (id, n, body)
+),
+settled AS (
+    DELETE FROM amends.outbox
+    WHERE id = ANY (:settled::uuid[]) AND orchestrator = :orchestrator::uuid
+),
+rewritten AS (
+    UPDATE amends.outbox AS o
+    SET n = r.n, body = r.body
+    FROM unnest(:rewritten_id::uuid[], :rewritten_n::integer[], :rewritten_body::bytea[])
+         AS r (id, n, body)
+    WHERE o.id = r.id AND o.orchestrator = :orchestrator::uuid
+)
+SELECT amends.fence((SELECT count(*) FROM changed), cardinality(:changed_id::uuid[]));
+
+-- name: settle_outbox
+-- Own outbox rows whose messages the broker has taken, outside a batch.
+WITH settled AS (
+    DELETE FROM amends.outbox
+    WHERE id = ANY (:settled::uuid[]) AND orchestrator = :orchestrator::uuid
+)
+UPDATE amends.outbox AS o
+SET n = r.n, body = r.body
+FROM unnest(:rewritten_id::uuid[], :rewritten_n::integer[], :rewritten_body::bytea[])
+     AS r (id, n, body)
+WHERE o.id = r.id AND o.orchestrator = :orchestrator::uuid;
+
+-- name: outbox_row
+-- Whether a batch whose commit got no answer is there: it is, if its outbox row is.
+SELECT 1 FROM amends.outbox WHERE id = :id::uuid;
+
+-- name: journal_witness
+-- The same for a batch without messages: a journal row of one of its sagas, if it is this one.
+SELECT 1 FROM amends.journal
+WHERE saga_id = :saga_id::uuid AND seq = :seq::integer AND at = :at::timestamptz AND kind = :kind;
+
+-- name: rearm
+-- The next look at sagas that were due and had nothing to do, unless they moved since.
+UPDATE amends.saga AS s
+SET wake_at = r.later
+FROM unnest(
+    :ids::uuid[], :seqs::integer[], :seen::timestamptz[], :later::timestamptz[]
+) AS r (id, seq, seen, later)
+WHERE s.id = r.id AND s.seq = r.seq AND s.wake_at = r.seen;
