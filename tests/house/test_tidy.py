@@ -135,11 +135,24 @@ def is_print(node: ast.AST) -> bool:
 
 
 def test_ignores_have_their_reason() -> None:
-    """A check silenced outside of the tests is named, with the reason in the same line."""
-    silenced = r"#\s*(noqa|type:\s*ignore|pyright:\s*ignore|pragma)\b"
-    reasoned = r"#\s*(noqa:\s*[A-Z0-9, ]+|(type|pyright):\s*ignore\[[\w, -]+\])\s+(-|#) \w"
-    found = lines(silenced, sources(*PACKAGES, "examples", "benchmarks"))
-    assert [line for line in found if not re.search(reasoned, line)] == []
+    """A check silenced outside of the tests is named, with the reason beside it or just above."""
+    among = sources(*PACKAGES, "examples", "benchmarks")
+    assert [
+        f"{where(file, number)}: {line.strip()}"
+        for file in among
+        for number, (above, line) in enumerate(pairs(file), 1)
+        if SILENCED.search(line) and not (above.lstrip().startswith("#") or REASONED.search(line))
+    ] == []
+
+
+SILENCED = re.compile(r"#\s*(noqa|type:\s*ignore|pyright:\s*ignore|pragma)\b")
+REASONED = re.compile(r"#\s*(noqa:\s*[A-Z0-9, ]+|(type|pyright):\s*ignore\[[\w, -]+\])\s+(-|#) \w")
+
+
+def pairs(file: Path) -> Iterator[tuple[str, str]]:
+    """Each line with the one above it."""
+    text = file.read_text().splitlines()
+    return zip(["", *text], text, strict=False)
 
 
 def test_the_core_imports_contracts_and_the_standard_library_only() -> None:
