@@ -15,7 +15,7 @@ class Trip(BaseModel):
 
     traveller: str
     to: str
-    nights: int = Field(default=2, ge=1, le=30)
+    nights: int = Field(ge=1, le=30)
     email: str
 
 

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from amends_orchestrator.cli import options, output
 from amends_orchestrator.cli.address import find_service
-from amends_orchestrator.cli.plan_source import Source, load
 from amends_orchestrator.cli.exits import Exit
+from amends_orchestrator.cli.plan_source import Source, load
 from amends_orchestrator.cli.rest import Rest
 
 FileOrPlan = Annotated[

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from amends_migrations import upgrade
 from amends_orchestrator.cli import schema
 from amends_orchestrator.cli.address import UP_FILE, UP_FOLDER, Address
 from amends_orchestrator.cli.example import Example, examples_folder
@@ -45,14 +46,17 @@ class Machine:
     orchestrators: int = 1
     keep: bool = False
     """Whether the servers' data stays for the next time."""
+    embedded: bool = False
+    """One process with the in-process transport in place of broker and processes."""
+    with_key: bool = True
+    """Whether REST and page ask for a key; without, whoever is on this machine may do all."""
     extra_env: dict[str, str] = field(default_factory=dict[str, str])
     say: Say = lambda _: None
     supervisor: Supervisor = field(default_factory=Supervisor)
     api_url: str = ""
-    api_key: str = ""
+    api_key: str | None = None
     _database: servers.Server | None = None
     _broker: servers.Broker | None = None
-    _shared_env: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def home(self) -> Path:
@@ -104,10 +108,16 @@ class Machine:
             self.write_up()
         return events
 
+    @property
+    def page_url(self) -> str:
+        """The live page."""
+        return f"{self.api_url}/console"
+
     def database_of(self, service: str) -> str:
         """A participant's own database."""
         assert self._database is not None
-        return schema.with_database(self._database.url, service)
+        name = ENGINE_DATABASE if self.embedded else service
+        return schema.with_database(self._database.url, name)
 
     def log_of(self, name: str) -> Path:
         """Where a child writes."""
@@ -185,28 +195,34 @@ class Machine:
     def _start_servers(self) -> None:
         """Postgres and RabbitMQ side by side: the second takes seconds."""
         data = self.home / "data" if self.keep else None
-        self.say("start Postgres and RabbitMQ")
+        self.say("start Postgres" if self.embedded else "start Postgres and RabbitMQ")
         with ThreadPoolExecutor(2) as pool:
             database = pool.submit(
                 servers.postgres,
                 folder=data and folders.owned(data / "postgres", None, 0o711),
                 first=servers.Way.PRIVATE,
             )
-            broker = pool.submit(
-                servers.rabbitmq, folder=data and data / "rabbitmq", first=servers.Way.PRIVATE
+            broker = (
+                None
+                if self.embedded
+                else pool.submit(
+                    servers.rabbitmq, folder=data and data / "rabbitmq", first=servers.Way.PRIVATE
+                )
             )
         # Both are kept before either may raise, so that `end` ends what runs.
         self._database = database.result() if not database.exception() else None
-        self._broker = broker.result() if not broker.exception() else None
-        for future in (database, broker):
-            _raise_for(future)
+        if broker is not None:
+            self._broker = broker.result() if not broker.exception() else None
+            _raise_for(broker)
+        _raise_for(database)
 
     def _prepare_databases(self) -> None:
         assert self._database is not None
-        services = list(self.example.services) if self.example else []
+        services = list(self.example.services) if self.example and not self.embedded else []
         asyncio.run(schema.create_databases(self._database.url, [ENGINE_DATABASE, *services]))
-        schema.upgrade(self.database_url)
-        self.api_key = asyncio.run(schema.create_key(self.database_url, "amends up"))
+        upgrade(self.database_url)
+        if self.with_key:
+            self.api_key = asyncio.run(schema.create_key(self.database_url, "amends up"))
 
     def _start_programs(self) -> None:
         token = (
@@ -214,40 +230,54 @@ class Machine:
         )
         port = self.port or free_port()
         self.api_url = f"http://127.0.0.1:{port}"
-        self._shared_env = {
-            "AMENDS_BROKER_URL": self.broker_url,
-            "AMENDS_PREFIX": "amends",
-            "PYTHONUNBUFFERED": "1",
-            **self.extra_env,
+        engine = {
+            "AMENDS_DATABASE_URL": self.database_url,
+            "AMENDS_TOKEN_SECRETS": token,
+            "AMENDS_API_HOST": "127.0.0.1",
+            "AMENDS_API_PORT": str(port),
         }
+        if self.embedded:
+            self._start_embedded(engine)
+            return
         for n in range(self.orchestrators):
-            own = {
-                "AMENDS_DATABASE_URL": self.database_url,
-                "AMENDS_TOKEN_SECRETS": token,
-                "AMENDS_API_HOST": "127.0.0.1",
-                "AMENDS_API_PORT": str(port if n == 0 else free_port()),
-            }
             name = "orchestrator" if n == 0 else f"orchestrator-{n + 1}"
-            command = [sys.executable, "-m", "amends_orchestrator.cli.main", "serve"]
-            self.supervisor.add(self._program(name, command, own))
+            own = engine if n == 0 else engine | {"AMENDS_API_PORT": str(free_port())}
+            own = own | {"AMENDS_BROKER_URL": self.broker_url}
+            self._run(name, ["amends_orchestrator.cli.main", "serve"], own)
         if self.example:
             for service, app in self.example.services.items():
-                command = [sys.executable, "-m", "amends_participants", app]
-                own = {"AMENDS_DATABASE_URL": self.database_of(service)}
-                own["PYTHONPATH"] = _path_with(examples_folder())
-                self.supervisor.add(self._program(service, command, own))
+                own = {
+                    "AMENDS_BROKER_URL": self.broker_url,
+                    "AMENDS_DATABASE_URL": self.database_of(service),
+                    "PYTHONPATH": _path_with(examples_folder()),
+                }
+                self._run(service, ["amends_participants", app], own)
+
+    def _start_embedded(self, engine: dict[str, str]) -> None:
+        modules = [app.partition(":")[0] for app in self.services_programs()]
+        own = engine | {"PYTHONPATH": _path_with(examples_folder())}
+        self._run("orchestrator", ["amends_orchestrator.cli.embedded", *modules], own)
+
+    def services_programs(self) -> list[str]:
+        """The example's programs."""
+        return list(self.example.services.values()) if self.example else []
+
+    def _run(self, name: str, module: list[str], own: dict[str, str]) -> None:
+        env = {"PYTHONUNBUFFERED": "1", **self.extra_env, **own}
+        command = [sys.executable, "-m", *module]
+        self.supervisor.add(self._program(name, command, env))
 
     def _program(self, name: str, command: list[str], own: dict[str, str]) -> Program:
         return Program(
             name=name,
             command=command,
-            env=environment(os.environ, {**self._shared_env, **own}),
+            env=environment(os.environ, own),
             folder=self.folder,
             log=self.log_of(name),
         )
 
     def _ready(self, wanted: frozenset[str]) -> bool:
-        headers = {"Authorization": f"Bearer {self.api_key}"}
+        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         try:
             with httpx.Client(base_url=self.api_url, headers=headers, timeout=5.0) as client:
                 if not client.get("/readyz").is_success:

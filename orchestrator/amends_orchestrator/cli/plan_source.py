@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from amends_contracts.definition import Definition
 from amends_contracts.documents import BadDocument, dump_definition, load_definition
-from amends_contracts.plan import Plan
+from amends_contracts.plan import Plan, PlanError
 from amends_contracts.problems import FieldError
-
 from amends_orchestrator.cli.exits import CliError, Exit
 
 DOCUMENTS = frozenset({".json", ".yaml", ".yml"})
@@ -28,7 +27,7 @@ class Source:
     """A definition, and the Plan it came from, if it did."""
 
     definition: Definition
-    plan: Plan | None = None
+    plan: Plan[Any] | None = None
 
     @property
     def title(self) -> str:
@@ -45,8 +44,9 @@ class Source:
         from amends_orchestrator.cel import CelExpressions
         from amends_orchestrator.core import verify
 
-        commands = self.plan.commands() if self.plan else {}
-        return verify(self.definition, commands, CelExpressions())
+        commands = self.plan.commands if self.plan else {}
+        found = verify(self.definition, commands, CelExpressions())
+        return self.plan.located(found) if self.plan else found
 
 
 def load(reference: str) -> Source:
@@ -95,14 +95,27 @@ def _from_module(module: ModuleType, attribute: str, reference: str) -> Source:
         if not isinstance(plan, Plan):
             raise _no_plan(f"{reference}: {attribute!r} is not a Plan")
         return _from_plan(plan)
-    plans = {id(v): v for v in vars(module).values() if isinstance(v, Plan)}
+    plans = plans_in(module)
     if len(plans) != 1:
         raise _no_plan(f"{reference} holds {len(plans) or 'no'} plans")
-    return _from_plan(next(iter(plans.values())))
+    return _from_plan(plans[0])
 
 
-def _from_plan(plan: Plan) -> Source:
-    return Source(plan.document(), plan)
+def plans_in(module: ModuleType) -> list[Plan[Any]]:
+    """The plans that a module holds, each once."""
+    found: dict[int, Plan[Any]] = {}
+    for value in vars(module).values():
+        if isinstance(value, Plan):
+            plan = cast(Plan[Any], value)
+            found[id(plan)] = plan
+    return list(found.values())
+
+
+def _from_plan(plan: Plan[Any]) -> Source:
+    try:
+        return Source(plan.document(), plan)
+    except PlanError as error:
+        raise CliError(str(error), exit_code=Exit.USAGE) from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -130,6 +143,8 @@ def _import_module(name: str) -> ModuleType:
 
 def _their_fault(error: Exception, name: str) -> CliError:
     """The last line of the author's own code that led to the error."""
+    if isinstance(error, PlanError):
+        return CliError(str(error), exit_code=Exit.USAGE)
     if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
         return CliError(
             f"There is no module {error.name!r} here.",

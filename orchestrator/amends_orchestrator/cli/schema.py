@@ -1,13 +1,17 @@
 """The orchestrator's database from the command line: databases, migrations, keys, and errors said.
 
-Imported only by commands that need a database; what is slow to import stays inside functions.
+Imported only by commands that need a database: what it imports is slow to import.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from amends_migrations.urls import engine_for, plain_url
 from amends_orchestrator.cli.exits import CliError, Exit
 
 CONNECT_S = 10.0
@@ -48,7 +52,7 @@ async def create_databases(url: str, names: Sequence[str]) -> None:
 async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
     """A connection; CliError (unreachable) with what to do when there is none."""
     try:
-        return await asyncpg.connect(_plain(url), timeout=CONNECT_S)
+        return await asyncpg.connect(plain_url(url), timeout=CONNECT_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
         raise unreachable(url, error) from error
 
@@ -62,31 +66,36 @@ def unreachable(url: str, error: Exception) -> CliError:
     )
 
 
-def upgrade(url: str) -> None:
-    """Bring the orchestrator's tables to the newest migration."""
-    from amends_migrations import upgrade as run
-
-    run(url)
-
-
-async def create_key(url: str, name: str, tenant: str = "default", scope: str = "admin") -> str:
-    """A new API key in plain text; only its hash is kept."""
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    from amends_orchestrator.store.keys import ApiKeys
-
-    engine = create_async_engine(driver_url(url))
+@contextmanager
+def reaching(url: str) -> Generator[None]:
+    """Whatever shows that the database is away becomes a CliError."""
     try:
-        return await ApiKeys(engine).create(name, tenant, scope)
+        yield
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise unreachable(url, error) from error
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncGenerator[AsyncEngine]:
+    """A SQLAlchemy engine on the migrated database; CliError when it is away or not migrated."""
+    engine = engine_for(url, application="amends cli")
+    try:
+        yield engine
+    except ProgrammingError as error:
+        raise CliError(
+            f"The database {without_password(url)} is not migrated.",
+            "Run `amends migrate`.",
+            exit_code=Exit.UNREACHABLE,
+        ) from error
+    except (OSError, TimeoutError, DBAPIError, asyncpg.PostgresError) as error:
+        raise unreachable(url, error) from error
     finally:
         await engine.dispose()
 
 
-def driver_url(url: str) -> str:
-    """The URL for SQLAlchemy's asyncpg dialect."""
-    scheme, _, rest = url.partition("://")
-    return f"postgresql+asyncpg://{rest}" if scheme.startswith("postgres") else url
+async def create_key(url: str, name: str, tenant: str = "default", scope: str = "admin") -> str:
+    """A new API key in plain text; only its hash is kept."""
+    from amends_orchestrator.store.keys import ApiKeys
 
-
-def _plain(url: str) -> str:
-    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
+    async with opened(url) as engine:
+        return await ApiKeys(engine).create(name, tenant, scope)

@@ -1,9 +1,8 @@
 """`amends up`: everything on this machine, in the foreground, until Ctrl-C or SIGTERM."""
 
 import signal
-import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -71,11 +70,15 @@ def up(
 
 def look_after(machine: Machine, shown: Console) -> None:
     """Restart what dies and say so, until a signal comes."""
-    pause = threading.Event()
     while True:
-        for event in machine.poll():
-            shown.print(_said(event, machine), highlight=False)
-        pause.wait(POLL_S)
+        report(machine.poll(), machine, shown)
+        time.sleep(POLL_S)
+
+
+def report(events: Sequence[Event], machine: Machine, shown: Console) -> None:
+    """Say which children died and which run again."""
+    for event in events:
+        shown.print(_said(event, machine), soft_wrap=True)
 
 
 @contextmanager

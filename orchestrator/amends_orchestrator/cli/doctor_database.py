@@ -1,0 +1,223 @@
+"""What `amends doctor` reads from the database: one short read-only statement per check."""
+
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from amends_contracts.names import service_of
+from amends_migrations import head
+from amends_orchestrator.cli import saga_tree, schema
+from amends_orchestrator.cli.finding import Finding, bad, note, ok
+
+CLOCK_S_MAX = 5.0
+OUTBOX_S_NOTE, OUTBOX_S_BAD = 10.0, 60.0
+OVERDUE_S = 15.0
+HELLO_S_MAX = 95.0
+"""Participants say hello every 30 s."""
+TRANSACTION_S_MAX = 60.0
+SHOWN_MAX = 5
+
+Connection = asyncpg.Connection[asyncpg.Record]
+
+SERVER = """
+SELECT current_setting('server_version') AS version, current_setting('fsync') AS fsync,
+       current_setting('full_page_writes') AS full_page_writes,
+       current_setting('synchronous_commit') AS synchronous_commit
+"""
+LEASES = """
+SELECT (SELECT count(*) FROM amends.orchestrator WHERE until > clock_timestamp()) AS live,
+       count(*) AS partitions,
+       count(*) FILTER (WHERE o.id IS NOT NULL) AS owned
+FROM amends.partition p
+LEFT JOIN amends.orchestrator o ON o.id = p.owner AND o.until > clock_timestamp()
+"""
+OUTBOX = """
+SELECT count(*) AS rows, coalesce(sum(n), 0) AS messages,
+       coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0)::float8 AS oldest_s
+FROM amends.outbox
+"""
+STATUSES = "SELECT status, count(*) AS n FROM amends.saga WHERE wake_at IS NOT NULL GROUP BY status"
+STUCK = """
+SELECT id FROM amends.saga WHERE status = 'stuck' AND wake_at IS NOT NULL ORDER BY id LIMIT $1
+"""
+OVERDUE = """
+SELECT count(*) AS n, coalesce(extract(epoch FROM clock_timestamp() - min(wake_at)), 0)::float8 AS s
+FROM amends.saga WHERE wake_at < clock_timestamp() - make_interval(secs => $1)
+"""
+PARTICIPANTS = """
+SELECT service, max(seen_at) AS seen_at, count(*) FILTER (
+    WHERE seen_at > clock_timestamp() - make_interval(secs => $1)) AS instances,
+    clock_timestamp() - max(seen_at) AS ago
+FROM amends.participant GROUP BY service ORDER BY service
+"""
+TRANSACTIONS = """
+SELECT coalesce(application_name, '') AS application,
+       extract(epoch FROM clock_timestamp() - xact_start)::float8 AS s
+FROM pg_stat_activity
+WHERE state LIKE 'idle in transaction%'
+  AND xact_start < clock_timestamp() - make_interval(secs => $1)
+ORDER BY xact_start LIMIT 1
+"""
+
+
+async def check(url: str) -> AsyncGenerator[Finding]:
+    """All checks in their order; the later ones need the earlier."""
+    connection = await schema.connect(url)
+    try:
+        yield await _server(connection)
+        yield await _clock(connection)
+        migrated = await _migrations(connection)
+        yield migrated
+        if migrated.do:
+            return
+        for look in (_leases, _outbox, _overdue, _stuck, _transactions):
+            yield await look(connection)
+        for finding in await _participants(connection):
+            yield finding
+    finally:
+        await connection.close()
+
+
+async def services_in_use(url: str) -> Mapping[str, bool]:
+    """Every service that a registered definition names, and whether sagas are running at all."""
+    connection = await schema.connect(url)
+    try:
+        documents = await connection.fetch("SELECT document FROM amends.definition")
+        running = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM amends.saga WHERE wake_at IS NOT NULL)"
+        )
+    finally:
+        await connection.close()
+    names: set[str] = set()
+    for row in documents:
+        names |= _services(json.loads(row["document"]))
+    return dict.fromkeys(sorted(names), bool(running))
+
+
+def _services(part: Any) -> set[str]:
+    """Services of all commands anywhere in a document."""
+    if isinstance(part, list):
+        return set[str]().union(*(_services(item) for item in part))  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(part, dict):
+        return set()
+    members: dict[str, Any] = part  # pyright: ignore[reportUnknownVariableType]
+    found = set[str]().union(*(_services(value) for value in members.values()))
+    command = members.get("command")
+    return found | ({service_of(command)} if isinstance(command, str) else set())
+
+
+async def _server(connection: Connection) -> Finding:
+    row = await _row(connection, SERVER)
+    off = [k for k in ("fsync", "full_page_writes", "synchronous_commit") if row[k] == "off"]
+    if off:
+        return bad(
+            "database",
+            f"Postgres {row['version']} may lose what it said was committed: {', '.join(off)} off",
+            "Set them on in postgresql.conf.",
+        )
+    return ok("database", f"Postgres {row['version']}")
+
+
+async def _clock(connection: Connection) -> Finding:
+    before = time.time()
+    theirs = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+    apart = abs(theirs - (before + time.time()) / 2)
+    if apart > CLOCK_S_MAX:
+        return note(
+            "clock",
+            f"this machine and the database are {saga_tree.span(apart)} apart",
+            "Decisions go by the database's clock alone; mend it for logs and traces.",
+        )
+    return ok("clock", f"{saga_tree.span(apart)} from the database's")
+
+
+async def _migrations(connection: Connection) -> Finding:
+    if await connection.fetchval("SELECT to_regclass('amends.alembic_version')") is None:
+        return bad("migrations", "the database has no tables of ours", "Run `amends migrate`.")
+    revision = await connection.fetchval("SELECT max(version_num) FROM amends.alembic_version")
+    if revision < head():
+        said = f"the database is at {revision}, this release needs {head()}"
+        return bad("migrations", said, "Run `amends migrate`.")
+    return ok("migrations", f"at {revision}")
+
+
+async def _leases(connection: Connection) -> Finding:
+    row = await _row(connection, LEASES)
+    if not row["live"]:
+        return bad("orchestrators", "none is running", "Start one: `amends serve` or `amends up`.")
+    said = f"{row['live']} live, {row['owned']} of {row['partitions']} partitions owned"
+    if row["owned"] < row["partitions"]:
+        return note("orchestrators", said, "Free partitions are taken within seconds; look again.")
+    return ok("orchestrators", said)
+
+
+async def _outbox(connection: Connection) -> Finding:
+    row = await _row(connection, OUTBOX)
+    said = f"{row['messages']} messages to publish"
+    if row["oldest_s"] > OUTBOX_S_BAD:
+        return bad(
+            "outbox",
+            f"{said}, the oldest for {saga_tree.span(row['oldest_s'])}",
+            "The broker does not take them: see the broker's findings and the orchestrator's log.",
+        )
+    if row["oldest_s"] > OUTBOX_S_NOTE:
+        return note("outbox", said, "The broker is slow, or was away; look again.")
+    return ok("outbox", said)
+
+
+async def _overdue(connection: Connection) -> Finding:
+    row = await _row(connection, OVERDUE, OVERDUE_S)
+    if row["n"]:
+        return bad(
+            "wake-ups",
+            f"{row['n']} sagas are overdue, by up to {saga_tree.span(row['s'])}",
+            "Nobody owns their partitions, or the orchestrators cannot keep up: start one more.",
+        )
+    return ok("wake-ups", "none overdue")
+
+
+async def _stuck(connection: Connection) -> Finding:
+    counts = {row["status"]: row["n"] for row in await connection.fetch(STATUSES)}
+    shown = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "none running"
+    if not counts.get("stuck"):
+        return ok("sagas", shown)
+    ids = [str(row["id"]) for row in await connection.fetch(STUCK, SHOWN_MAX)]
+    return bad(
+        "sagas",
+        f"{shown}: {', '.join(ids)}",
+        "`amends show ID` says why; then `amends retry`, `resolve` or `skip` its step.",
+    )
+
+
+async def _transactions(connection: Connection) -> Finding:
+    row = await connection.fetchrow(TRANSACTIONS, TRANSACTION_S_MAX)
+    if row is not None:
+        who = row["application"] or "a session"
+        return note(
+            "transactions",
+            f"{who} holds one open and idle for {saga_tree.span(row['s'])}",
+            "It keeps old row versions alive and slows every saga: end it.",
+        )
+    return ok("transactions", "none left open")
+
+
+async def _participants(connection: Connection) -> list[Finding]:
+    found: list[Finding] = []
+    for row in await connection.fetch(PARTICIPANTS, HELLO_S_MAX):
+        check, ago = f"participant {row['service']}", row["ago"] or timedelta()
+        if row["instances"]:
+            found.append(ok(check, f"{row['instances']} running"))
+        else:
+            said = f"last heard of {saga_tree.span(ago.total_seconds())} ago"
+            found.append(note(check, said, "Is it running? It says hello every 30 s."))
+    return found
+
+
+async def _row(connection: Connection, query: str, *arguments: Any) -> asyncpg.Record:
+    row = await connection.fetchrow(query, *arguments)
+    assert row is not None
+    return row
