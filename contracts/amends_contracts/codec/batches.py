@@ -4,6 +4,7 @@ A member's body is spliced in as the bytes that it is; members come out as the s
 that they would have been, so that a returned envelope can be sent again singly.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -80,7 +81,8 @@ def decode_batch(message: AmqpMessage, topology: Topology) -> list[AmqpMessage |
         try:
             decoded.append(_member(member, message, topology if of_commands else None))
         except WireError as error:
-            decoded.append(BadMember(index, f"member {index}: {error.reason}", to_body(member)))
+            rest = json.dumps(member, ensure_ascii=False).encode()
+            decoded.append(BadMember(index, f"member {index}: {error.reason}", rest))
     return decoded
 
 
@@ -108,7 +110,7 @@ def _member(member: Any, envelope: AmqpMessage, commands_of: Topology | None) ->
     return AmqpMessage(
         exchange=exchange,
         routing_key=routing_key,
-        body=to_body(read["body"]),
+        body=_body(read["body"]),
         user_id=envelope.user_id,
         headers=scalars,
         message_id=texts.get("message_id"),
@@ -117,6 +119,13 @@ def _member(member: Any, envelope: AmqpMessage, commands_of: Topology | None) ->
         reply_to=texts.get("reply_to"),
         content_type=texts.get("content_type"),
     )
+
+
+def _body(value: Json) -> bytes:
+    try:
+        return to_body(value)
+    except ValueError as error:
+        raise WireError(f"body: expected JSON, but {error}") from None
 
 
 def _command_key(name: str | None, headers: Mapping[str, Any]) -> str:
