@@ -37,6 +37,7 @@ from amends_orchestrator.store.hello import commands_to_json
 
 HOT: Final = queries.load("hot")
 LEASE: Final = queries.load("lease")
+ADMIN: Final = queries.load("admin")
 
 
 class PostgresStore:
@@ -234,7 +235,7 @@ class PostgresStore:
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
         """Version and document; the newest version if None is asked for."""
-        row = await self._database.row(LEASE["definition"], name=name, version=version)
+        row = await self._database.row(ADMIN["definition"], name=name, version=version)
         return None if row is None else (row["version"], json.loads(row["document"]))
 
 

@@ -148,11 +148,3 @@ VALUES (:service, :instance, :sdk, :horizon, :accepts::text[], :commands::text::
 ON CONFLICT (service, instance) DO UPDATE
 SET sdk = excluded.sdk, horizon = excluded.horizon, accepts = excluded.accepts,
     commands = excluded.commands, seen_at = excluded.seen_at;
-
--- name: definition
--- One version of a definition, or the newest.
-SELECT name, version, digest, document::text AS document, at
-FROM amends.definition
-WHERE name = :name AND (version = :version::integer OR :version::integer IS NULL)
-ORDER BY version DESC
-LIMIT 1;
