@@ -1,22 +1,16 @@
 """`amends doctor`: looks at everything a service needs, and says what to do about what is wrong."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Group
 from rich.text import Text
 
-from amends_contracts.topology import PARTITIONS_DEFAULT, Topology
-from amends_orchestrator.cli import doctor_broker, doctor_database, options, output
-from amends_orchestrator.cli.address import find_broker, find_database, find_service, find_up
-from amends_orchestrator.cli.exits import CliError, Exit
-from amends_orchestrator.cli.finding import Finding, Level, bad, note, ok
-from amends_orchestrator.cli.rest import Rest
-from amends_orchestrator.settings import Settings
+from amends_orchestrator.cli import options, output
+from amends_orchestrator.cli.exits import Exit
+from amends_orchestrator.cli.finding import Finding, Level
 
 LOOKS = {Level.OK: ("✔", "ok"), Level.NOTE: ("!", "undone"), Level.BAD: ("✘", "bad")}
 
@@ -35,65 +29,14 @@ def doctor(
 
     Each finding says what to do. Exit code 1 if something is wrong.
     """
+    from amends_orchestrator.cli.doctor_examine import examine
+
     findings = asyncio.run(examine(database_url, broker_url, url))
     wrong = [finding for finding in findings if finding.level is Level.BAD]
     result = {"ok": not wrong, "findings": [finding.to_json() for finding in findings]}
     output.show(result, as_json, lambda: _shown(findings))
     if wrong:
         raise typer.Exit(Exit.REFUSED)
-
-
-async def examine(
-    database_url: str | None, broker_url: str | None, url: str | None
-) -> list[Finding]:
-    """All findings, those of what can be reached."""
-    findings = [_settings()]
-    database = find_database(database_url)
-    services: dict[str, bool] = {}
-    try:
-        findings += [finding async for finding in doctor_database.check(database)]
-        if _migrated(findings):
-            services = dict(await doctor_database.services_in_use(database))
-    except CliError as error:
-        findings.append(bad("database", error.what, error.do or "Is it running?"))
-    broker = find_broker(broker_url)
-    if broker is None:
-        findings.append(ok("broker", "none: one process with the in-process transport"))
-    else:
-        topology = Topology(os.environ.get("AMENDS_PREFIX", "amends"))
-        partitions = int(os.environ.get("AMENDS_PARTITIONS", PARTITIONS_DEFAULT))
-        checks = doctor_broker.check(broker, topology, partitions, services)
-        findings += [finding async for finding in checks]
-    findings.append(await asyncio.to_thread(_rest, url))
-    return findings
-
-
-def _migrated(findings: Sequence[Finding]) -> bool:
-    return any(f.check == "migrations" and f.level is Level.OK for f in findings)
-
-
-def _settings() -> Finding:
-    """Whether an orchestrator started here would take its settings."""
-    if not any(name.startswith("AMENDS_") for name in os.environ) and find_up():
-        return ok("settings", "from up.json")
-    try:
-        Settings()  # pyright: ignore[reportCallIssue]
-    except ValidationError as error:
-        wrong = "; ".join(f"AMENDS_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        missing = all(e["type"] == "missing" for e in error.errors())
-        do = "docs/settings.md has them all."
-        return note("settings", wrong, do) if missing else bad("settings", wrong, do)
-    return ok("settings", "as docs/settings.md says")
-
-
-def _rest(url: str | None) -> Finding:
-    try:
-        address = find_service(url)
-        with Rest(address) as rest:
-            rest.get("/readyz")
-    except CliError as error:
-        return bad("service", error.what, error.do or "See its log.")
-    return ok("service", f"ready at {address.url}")
 
 
 def _shown(findings: Sequence[Finding]) -> Group:

@@ -3,8 +3,7 @@
 import json
 import time
 from collections.abc import AsyncGenerator, Mapping
-from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
@@ -12,47 +11,23 @@ from amends_contracts.names import service_of
 from amends_migrations import head
 from amends_orchestrator.cli import saga_tree, schema
 from amends_orchestrator.cli.finding import Finding, bad, note, ok
+from amends_orchestrator.store.reads import Reads
 
 CLOCK_S_MAX = 5.0
 OUTBOX_S_NOTE, OUTBOX_S_BAD = 10.0, 60.0
 OVERDUE_S = 15.0
-HELLO_S_MAX = 95.0
-"""Participants say hello every 30 s."""
 TRANSACTION_S_MAX = 60.0
 SHOWN_MAX = 5
 
-Connection = asyncpg.Connection[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 SERVER = """
 SELECT current_setting('server_version') AS version, current_setting('fsync') AS fsync,
        current_setting('full_page_writes') AS full_page_writes,
        current_setting('synchronous_commit') AS synchronous_commit
 """
-LEASES = """
-SELECT (SELECT count(*) FROM amends.orchestrator WHERE until > clock_timestamp()) AS live,
-       count(*) AS partitions,
-       count(*) FILTER (WHERE o.id IS NOT NULL) AS owned
-FROM amends.partition p
-LEFT JOIN amends.orchestrator o ON o.id = p.owner AND o.until > clock_timestamp()
-"""
-OUTBOX = """
-SELECT count(*) AS rows, coalesce(sum(n), 0) AS messages,
-       coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0)::float8 AS oldest_s
-FROM amends.outbox
-"""
-STATUSES = "SELECT status, count(*) AS n FROM amends.saga WHERE wake_at IS NOT NULL GROUP BY status"
 STUCK = """
 SELECT id FROM amends.saga WHERE status = 'stuck' AND wake_at IS NOT NULL ORDER BY id LIMIT $1
-"""
-OVERDUE = """
-SELECT count(*) AS n, coalesce(extract(epoch FROM clock_timestamp() - min(wake_at)), 0)::float8 AS s
-FROM amends.saga WHERE wake_at < clock_timestamp() - make_interval(secs => $1)
-"""
-PARTICIPANTS = """
-SELECT service, max(seen_at) AS seen_at, count(*) FILTER (
-    WHERE seen_at > clock_timestamp() - make_interval(secs => $1)) AS instances,
-    clock_timestamp() - max(seen_at) AS ago
-FROM amends.participant GROUP BY service ORDER BY service
 """
 TRANSACTIONS = """
 SELECT coalesce(application_name, '') AS application,
@@ -74,10 +49,14 @@ async def check(url: str) -> AsyncGenerator[Finding]:
         yield migrated
         if migrated.do:
             return
-        for look in (_leases, _outbox, _overdue, _stuck, _transactions):
-            yield await look(connection)
-        for finding in await _participants(connection):
-            yield finding
+        async with schema.opened(url) as engine:
+            reads = Reads(engine)
+            for look in (_leases, _outbox, _overdue):
+                yield await look(reads)
+            yield await _stuck(connection, reads)
+            yield await _transactions(connection)
+            for finding in await _participants(reads):
+                yield finding
     finally:
         await connection.close()
 
@@ -145,44 +124,48 @@ async def _migrations(connection: Connection) -> Finding:
     return ok("migrations", f"at {revision}")
 
 
-async def _leases(connection: Connection) -> Finding:
-    row = await _row(connection, LEASES)
-    if not row["live"]:
+async def _leases(reads: Reads) -> Finding:
+    live = sum(row.live for row in await reads.orchestrators())
+    partitions = await reads.partitions()
+    owned = sum(row.live for row in partitions)
+    if not live:
         return bad("orchestrators", "none is running", "Start one: `amends serve` or `amends up`.")
-    said = f"{row['live']} live, {row['owned']} of {row['partitions']} partitions owned"
-    if row["owned"] < row["partitions"]:
-        return note("orchestrators", said, "Free partitions are taken within seconds; look again.")
+    said = f"{live} live, {owned} of {len(partitions)} partitions owned"
+    if owned < len(partitions):
+        return note("orchestrators", said, "Free ones are taken within seconds; look again.")
     return ok("orchestrators", said)
 
 
-async def _outbox(connection: Connection) -> Finding:
-    row = await _row(connection, OUTBOX)
-    said = f"{row['messages']} messages to publish"
-    if row["oldest_s"] > OUTBOX_S_BAD:
+async def _outbox(reads: Reads) -> Finding:
+    rows = await reads.outbox()
+    oldest_s = max((row.oldest_s for row in rows), default=0.0)
+    said = f"{sum(row.messages for row in rows)} messages to publish"
+    if oldest_s > OUTBOX_S_BAD:
         return bad(
             "outbox",
-            f"{said}, the oldest for {saga_tree.span(row['oldest_s'])}",
+            f"{said}, the oldest for {saga_tree.span(oldest_s)}",
             "The broker does not take them: see the broker's findings and the orchestrator's log.",
         )
-    if row["oldest_s"] > OUTBOX_S_NOTE:
+    if oldest_s > OUTBOX_S_NOTE:
         return note("outbox", said, "The broker is slow, or was away; look again.")
     return ok("outbox", said)
 
 
-async def _overdue(connection: Connection) -> Finding:
-    row = await _row(connection, OVERDUE, OVERDUE_S)
-    if row["n"]:
+async def _overdue(reads: Reads) -> Finding:
+    behind = [row.behind_s for row in await reads.partitions() if row.behind_s is not None]
+    late = [seconds for seconds in behind if seconds > OVERDUE_S]
+    if late:
         return bad(
             "wake-ups",
-            f"{row['n']} sagas are overdue, by up to {saga_tree.span(row['s'])}",
-            "Nobody owns their partitions, or the orchestrators cannot keep up: start one more.",
+            f"{len(late)} partitions are behind, by up to {saga_tree.span(max(late))}",
+            "Nobody owns them, or the orchestrators cannot keep up: start one more.",
         )
     return ok("wake-ups", "none overdue")
 
 
-async def _stuck(connection: Connection) -> Finding:
-    counts = {row["status"]: row["n"] for row in await connection.fetch(STATUSES)}
-    shown = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "none running"
+async def _stuck(connection: Connection, reads: Reads) -> Finding:
+    counts = {str(status): n for status, n in (await reads.totals()).items() if n}
+    shown = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "none yet"
     if not counts.get("stuck"):
         return ok("sagas", shown)
     ids = [str(row["id"]) for row in await connection.fetch(STUCK, SHOWN_MAX)]
@@ -205,15 +188,18 @@ async def _transactions(connection: Connection) -> Finding:
     return ok("transactions", "none left open")
 
 
-async def _participants(connection: Connection) -> list[Finding]:
+async def _participants(reads: Reads) -> list[Finding]:
+    """One finding for each service; instances that left are not held against it."""
+    by_service: dict[str, list[bool]] = {}
+    for row in await reads.participants():
+        by_service.setdefault(row.service, []).append(row.live)
     found: list[Finding] = []
-    for row in await connection.fetch(PARTICIPANTS, HELLO_S_MAX):
-        check, ago = f"participant {row['service']}", row["ago"] or timedelta()
-        if row["instances"]:
-            found.append(ok(check, f"{row['instances']} running"))
+    for service, live in sorted(by_service.items()):
+        check = f"participant {service}"
+        if any(live):
+            found.append(ok(check, f"{sum(live)} running"))
         else:
-            said = f"last heard of {saga_tree.span(ago.total_seconds())} ago"
-            found.append(note(check, said, "Is it running? It says hello every 30 s."))
+            found.append(note(check, "not heard of lately", "It says hello every 30 s: start it."))
     return found
 
 

@@ -1,8 +1,8 @@
 """API keys: made, listed and revoked in the database; only hashes are kept there."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -10,12 +10,21 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from amends_orchestrator.cli import options, output, schema
+from amends_orchestrator.cli import options, output
 from amends_orchestrator.cli.address import find_database
 from amends_orchestrator.cli.exits import CliError, Exit
-from amends_orchestrator.store.keys import ApiKeys
 
-SCOPES = ("viewer", "starter", "reviewer", "operator", "admin")
+
+class Scope(StrEnum):
+    """What a key may do; the same as the store's, which is slow to load."""
+
+    VIEWER = "viewer"
+    STARTER = "starter"
+    REVIEWER = "reviewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
 
 
@@ -23,61 +32,49 @@ keys = typer.Typer(help="API keys.", no_args_is_help=True)
 def create(
     name: Annotated[str, typer.Argument(help="Who or what it is for.")],
     *,
-    scope: Annotated[str, typer.Option("--scope", help=", ".join(SCOPES))] = "starter",
+    scope: Annotated[Scope, typer.Option("--scope", help="What it may do.")] = Scope.STARTER,
     tenant: Annotated[str, typer.Option("--tenant", help="Whose sagas it sees.")] = "default",
+    days: Annotated[
+        int | None, typer.Option("--days", help="Good for so many days (else for ever).", min=1)
+    ] = None,
+    broker_user: Annotated[
+        str | None, typer.Option("--broker-user", help="A broker user who speaks with it, too.")
+    ] = None,
     database_url: options.DatabaseUrl = None,
     as_json: options.Json = False,
 ) -> None:
     """Make a key and print it once; only its hash is kept."""
-    if scope not in SCOPES:
-        raise CliError(f"--scope {scope!r}: one of {', '.join(SCOPES)}.", exit_code=Exit.USAGE)
+    from amends_orchestrator.cli import keys_store
+
+    expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
     url = find_database(database_url)
-    plaintext = asyncio.run(_create(url, name, tenant, scope))
-    made = {"name": name, "tenant": tenant, "scope": scope, "key": plaintext}
+    plaintext = asyncio.run(keys_store.create(url, name, tenant, scope, expires_at, broker_user))
+    made = {"name": name, "tenant": tenant, "scope": str(scope), "key": plaintext}
     output.show(made, as_json, lambda: _made(made))
 
 
 @keys.command("list")
 def list_(*, database_url: options.DatabaseUrl = None, as_json: options.Json = False) -> None:
     """List the keys, without the keys themselves."""
-    found = asyncio.run(_list(find_database(database_url)))
+    from amends_orchestrator.cli import keys_store
+
+    found = asyncio.run(keys_store.listed(find_database(database_url)))
     output.show({"items": found}, as_json, lambda: _table(found))
 
 
 @keys.command()
 def revoke(
-    name: Annotated[str, typer.Argument(help="The key's name.")],
+    name: Annotated[str, typer.Argument(help="The key's name or prefix.")],
     *,
     database_url: options.DatabaseUrl = None,
     as_json: options.Json = False,
 ) -> None:
     """Revoke a key; it is refused from now on."""
-    if not asyncio.run(_revoke(find_database(database_url), name)):
+    from amends_orchestrator.cli import keys_store
+
+    if not asyncio.run(keys_store.revoke(find_database(database_url), name)):
         raise CliError(f"There is no key {name!r}.", "amends keys list", exit_code=Exit.NOT_FOUND)
     output.show({"name": name, "revoked": True}, as_json, lambda: Text(f"revoked {name}", "ok"))
-
-
-@asynccontextmanager
-async def _keys(url: str) -> AsyncGenerator[ApiKeys]:
-    async with schema.opened(url) as engine:
-        yield ApiKeys(engine)
-
-
-async def _create(url: str, name: str, tenant: str, scope: str) -> str:
-    async with _keys(url) as store:
-        return await store.create(name, tenant, scope)
-
-
-async def _list(url: str) -> list[dict[str, Any]]:
-    async with _keys(url) as store:
-        return [
-            {"name": k.name, "tenant": k.tenant, "scope": str(k.scope)} for k in await store.list()
-        ]
-
-
-async def _revoke(url: str, name: str) -> bool:
-    async with _keys(url) as store:
-        return bool(await store.revoke(name))
 
 
 def _made(made: dict[str, str]) -> Group:
@@ -91,7 +88,10 @@ def _made(made: dict[str, str]) -> Group:
 def _table(found: list[dict[str, Any]]) -> Table | Text:
     if not found:
         return Text("No keys. `amends keys create NAME` makes one.", "quiet")
-    lines = Table("name", "tenant", "scope", box=None, pad_edge=False, header_style="quiet")
+    columns = ("name", "tenant", "scope", "prefix", "created", "expires")
+    lines = Table(*columns, box=None, pad_edge=False, header_style="quiet")
     for key in found:
-        lines.add_row(key["name"], key["tenant"], key["scope"])
+        expires = (key["expires_at"] or "never")[:10]
+        fixed = (key["name"], key["tenant"], key["scope"], key["prefix"])
+        lines.add_row(*fixed, key["created_at"][:10], expires)
     return lines

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from amends_orchestrator.cli import operate, output, sagas
+from amends_orchestrator.cli import doctor, keys, migrate, new, operate, output, sagas
 from amends_orchestrator.cli.exits import CliError, Exit
 
 app = typer.Typer(
@@ -20,18 +20,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_START = "Start here"
 _SAGAS = "Sagas"
 _OPERATE = "Operate"
+_SERVICE = "Run the service"
 
-app.command(rich_help_panel=_SAGAS)(sagas.start)
+for _command in (new.new,):
+    app.command(rich_help_panel=_START)(_command)
+for _command in (sagas.start, sagas.show, sagas.undo_plan, sagas.cancel, sagas.undo, sagas.trace):
+    app.command(rich_help_panel=_SAGAS)(_command)
 app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
-app.command(rich_help_panel=_SAGAS)(sagas.show)
-app.command("undo-plan", rich_help_panel=_SAGAS)(sagas.undo_plan)
-app.command(rich_help_panel=_SAGAS)(sagas.cancel)
-app.command(rich_help_panel=_SAGAS)(sagas.undo)
-app.command(rich_help_panel=_SAGAS)(sagas.trace)
 for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):
     app.command(rich_help_panel=_OPERATE)(_command)
+for _command in (doctor.doctor, migrate.migrate):
+    app.command(rich_help_panel=_SERVICE)(_command)
+app.add_typer(keys.keys, name="keys", rich_help_panel=_SERVICE)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from amends_orchestrator.cli import options, output, schema
+from amends_orchestrator.cli import options, output
 from amends_orchestrator.cli.address import find_database
 from amends_orchestrator.cli.exits import CliError
 
@@ -10,6 +10,7 @@ from amends_orchestrator.cli.exits import CliError
 def migrate(*, database_url: options.DatabaseUrl = None, as_json: options.Json = False) -> None:
     """Bring the database to this release's schema; safe to repeat and to run side by side."""
     from amends_migrations import MigrationFailed, current, upgrade
+    from amends_orchestrator.cli import schema
 
     url = find_database(database_url)
     with schema.reaching(url):

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from amends_migrations.urls import engine_for, plain_url
+from amends_migrations.urls import BadDatabaseUrl, engine_for, plain_url
 from amends_orchestrator.cli.exits import CliError, Exit
+from amends_orchestrator.engine.ports import StoreUnavailable
+from amends_orchestrator.store.keys import ApiKeys
 
 CONNECT_S = 10.0
 
@@ -53,6 +54,8 @@ async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
     """A connection; CliError (unreachable) with what to do when there is none."""
     try:
         return await asyncpg.connect(plain_url(url), timeout=CONNECT_S)
+    except BadDatabaseUrl as error:
+        raise _not_a_database(error) from error
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
         raise unreachable(url, error) from error
 
@@ -71,6 +74,8 @@ def reaching(url: str) -> Generator[None]:
     """Whatever shows that the database is away becomes a CliError."""
     try:
         yield
+    except BadDatabaseUrl as error:
+        raise _not_a_database(error) from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise unreachable(url, error) from error
 
@@ -78,16 +83,19 @@ def reaching(url: str) -> Generator[None]:
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[AsyncEngine]:
     """A SQLAlchemy engine on the migrated database; CliError when it is away or not migrated."""
-    engine = engine_for(url, application="amends cli")
+    try:
+        engine = engine_for(url, application="amends cli")
+    except BadDatabaseUrl as error:
+        raise _not_a_database(error) from error
     try:
         yield engine
-    except ProgrammingError as error:
-        raise CliError(
-            f"The database {without_password(url)} is not migrated.",
-            "Run `amends migrate`.",
-            exit_code=Exit.UNREACHABLE,
-        ) from error
-    except (OSError, TimeoutError, DBAPIError, asyncpg.PostgresError) as error:
+    except StoreUnavailable as error:
+        if isinstance(error.__cause__, asyncpg.UndefinedTableError):
+            raise CliError(
+                f"The database {without_password(url)} is not migrated.",
+                "Run `amends migrate`.",
+                exit_code=Exit.UNREACHABLE,
+            ) from error
         raise unreachable(url, error) from error
     finally:
         await engine.dispose()
@@ -95,7 +103,11 @@ async def opened(url: str) -> AsyncGenerator[AsyncEngine]:
 
 async def create_key(url: str, name: str, tenant: str = "default", scope: str = "admin") -> str:
     """A new API key in plain text; only its hash is kept."""
-    from amends_orchestrator.store.keys import ApiKeys
-
     async with opened(url) as engine:
         return await ApiKeys(engine).create(name, tenant, scope)
+
+
+def _not_a_database(error: BadDatabaseUrl) -> CliError:
+    return CliError(
+        str(error), "Check --database-url or AMENDS_DATABASE_URL.", exit_code=Exit.USAGE
+    )
