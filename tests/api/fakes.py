@@ -71,6 +71,27 @@ class Instance:
     seen_at: datetime = BEGAN
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """What the engine says of itself."""
+
+    partitions: int = 16
+    owned: tuple[int, ...] = (0, 1, 2)
+    waiting: int = 0
+    unsettled: int = 2
+    lag_s: float = 0.25
+    batches: int = 5
+    messages: int = 40
+    commands: int = 30
+    conflicts: int = 0
+    doubts: int = 0
+    stuck: int = 1
+    republished: int = 0
+    refused: Mapping[str, int] = field(default_factory=lambda: {"amends:wrong-state": 3})
+    dead_lettered: Mapping[str, int] = field(default_factory=dict[str, int])
+    undeliverable: Mapping[str, int] = field(default_factory=lambda: {"hotels": 7})
+
+
 @dataclass
 class World:
     """Everything behind the application; it plays all the ports."""
@@ -144,8 +165,8 @@ class World:
     def is_ready(self) -> bool:
         return self.ready
 
-    def stats(self) -> Mapping[str, Any]:
-        return {"unsettled_rows": 2, "refused_total": {"duplicate": 3}, "owner": "o-1"}
+    def stats(self) -> Numbers:
+        return Numbers()
 
     # Reads
 

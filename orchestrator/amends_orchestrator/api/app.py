@@ -1,6 +1,6 @@
 """The web application of one orchestrator process: REST, and whatever else is mounted beside it."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Final
@@ -25,6 +25,9 @@ from amends_orchestrator.api.ports import (
     Views,
 )
 from amends_orchestrator.api.services import Services
+from amends_orchestrator.console.demo import DemoControls
+from amends_orchestrator.console.pages import Console, routes_home
+from amends_orchestrator.console.session import PATH
 
 ROUTERS: Final = (
     definition_routes.routes,
@@ -45,7 +48,9 @@ def create_app(
     views: Views,
     checker: Checker,
     secrets: Sequence[bytes] = (),
+    registered: Callable[[str], None] = lambda _: None,
     trace_url: str | None = None,
+    demo: DemoControls | None = None,
 ) -> FastAPI:
     """The application. Binding is the caller's: `guard.check_bind` says where it may.
 
@@ -63,13 +68,20 @@ def create_app(
         guard=guard,
         heads=Live(reads.heads),
         secrets=tuple(secrets),
+        registered=registered,
         trace_url=trace_url,
     )
+
+    console = Console(services, demo)
+
+    async def stop_waiting() -> None:
+        await services.heads.close()
+        await console.lists.close()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         yield
-        await services.heads.close()
+        await stop_waiting()
 
     app = FastAPI(
         title="Amends",
@@ -82,7 +94,7 @@ def create_app(
     )
     app.state.services = services
     app.state.guard = guard
-    app.state.stop_waiting = services.heads.close
+    app.state.stop_waiting = stop_waiting
     app.add_middleware(SecurityHeaders)
     problems.install(app)
     for routes in ROUTERS:
@@ -92,4 +104,6 @@ def create_app(
         return JSONResponse(document_of(app, ROUTERS))
 
     app.add_route("/openapi.json", openapi, include_in_schema=False)
+    app.router.routes.extend(routes_home())
+    app.mount(PATH, console.application())
     return app

@@ -17,7 +17,7 @@ from amends_orchestrator.api.models import (
 from amends_orchestrator.api.openapi import DEFINITION_BODY, problems
 from amends_orchestrator.api.ports import Checked, DefinitionRow, Registered, Scope
 from amends_orchestrator.api.problems import ApiProblem
-from amends_orchestrator.api.route import needs, router
+from amends_orchestrator.api.route import CallerDep, needs, router
 from amends_orchestrator.api.services import ServicesDep
 
 routes = router("definitions", "/v1/definitions")
@@ -44,7 +44,7 @@ def _full(row: DefinitionRow) -> DefinitionOut:
     openapi_extra={"requestBody": DEFINITION_BODY},
 )
 @needs(Scope.ADMIN, body_types=DEFINITION_TYPES, body_bytes_max=DEFINITION_BYTES_MAX)
-async def register(request: Request, services: ServicesDep) -> JSONResponse:
+async def register(request: Request, caller: CallerDep, services: ServicesDep) -> JSONResponse:
     """Register a definition, in JSON or YAML.
 
     A name and version stand for one content for ever: the same content again is answered with
@@ -62,10 +62,18 @@ async def register(request: Request, services: ServicesDep) -> JSONResponse:
         detail = f"{first.path or 'the document'}: {first.reason}"
         raise ApiProblem(ProblemType.BAD_DEFINITION, detail, errors=checked)
     done = Registered(await services.definitions.register(checked.document, checked.digest))
-    name, version = checked.document["name"], checked.document.get("version", 1)
+    name, version = checked.document["name"], checked.document["version"]
+    await services.audit.record(
+        tenant=caller.tenant,
+        who=caller.name,
+        action="register",
+        subject=f"{name}@{version}",
+        outcome=str(ProblemType.VERSION_CONFLICT) if done is Registered.CONFLICT else "done",
+    )
     if done is Registered.CONFLICT:
         detail = f"{name}@{version} is registered with other content; raise the version."
         raise ApiProblem(ProblemType.VERSION_CONFLICT, detail)
+    services.registered(name)
     row = await services.definitions.get(name, version)
     assert row is not None, "a registered definition is there"
     return JSONResponse(

@@ -78,7 +78,7 @@ async def change(
         saga_id=saga_id,
         step=getattr(message, "path", None),
         reason=message.reason,
-        outcome=str(refusal.type) if refusal else "accepted",
+        outcome=str(refusal.type) if refusal else "done",
     )
     if refusal is not None:
         raise refused(refusal)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from amends_contracts.messages import Json, Start, StartAnswer, Trace
 from amends_contracts.names import SagaId
@@ -220,13 +220,49 @@ class Audit(Protocol):
         tenant: str,
         who: str,
         action: str,
+        outcome: str,
         saga_id: SagaId | None = None,
         step: str | None = None,
         reason: str | None = None,
-        outcome: str,
+        subject: str | None = None,
     ) -> None:
-        """Append one row."""
+        """Append one row. `outcome`: `done`, or the type of the problem it ended with."""
         ...
+
+
+class Stats(Protocol):
+    """What an orchestrator says of itself at one moment; counters since its start."""
+
+    @property
+    def partitions(self) -> int: ...
+    @property
+    def owned(self) -> tuple[int, ...]: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def unsettled(self) -> int: ...
+    @property
+    def lag_s(self) -> float: ...
+    @property
+    def batches(self) -> int: ...
+    @property
+    def messages(self) -> int: ...
+    @property
+    def commands(self) -> int: ...
+    @property
+    def conflicts(self) -> int: ...
+    @property
+    def doubts(self) -> int: ...
+    @property
+    def stuck(self) -> int: ...
+    @property
+    def republished(self) -> int: ...
+    @property
+    def refused(self) -> Mapping[str, int]: ...
+    @property
+    def dead_lettered(self) -> Mapping[str, int]: ...
+    @property
+    def undeliverable(self) -> Mapping[str, int]: ...
 
 
 class Orchestrator(Protocol):
@@ -246,8 +282,8 @@ class Orchestrator(Protocol):
         """Whether leases are held and broker and database answer."""
         ...
 
-    def stats(self) -> Mapping[str, Any]:
-        """Counters by reason, unsettled rows, owned partitions, lag, undeliverable services."""
+    def stats(self) -> Stats:
+        """Its numbers at this moment."""
         ...
 
 

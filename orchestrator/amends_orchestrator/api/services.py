@@ -1,7 +1,7 @@
 """What the routes of REST and console work with, in one object per application."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeAlias
 
@@ -44,6 +44,8 @@ class Services:
     """Who waits for a saga to change."""
     secrets: Sequence[bytes] = field(default=(), repr=False)
     """The first signs console sessions, all are believed."""
+    registered: Callable[[str], None]
+    """Told the name of a definition that has a new version."""
     trace_url: str | None = None
     """Template of a trace's page, with `{trace_id}`."""
 

@@ -1,0 +1,54 @@
+"""How a status is shown: one table for every page. Shape, word and colour all say the same."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from amends_orchestrator.core.state import SagaStatus, StepStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Icon (a symbol of `icons.html`), tone (a colour of `console.css`) and word."""
+
+    icon: str
+    tone: str
+    word: str
+    moving: bool = False
+
+
+SAGA: Final[Mapping[str, Look]] = {
+    SagaStatus.RUNNING: Look("running", "busy", "running", moving=True),
+    SagaStatus.COMPENSATING: Look("undo", "undoing", "undoing", moving=True),
+    SagaStatus.STUCK: Look("alarm", "bad", "stuck"),
+    SagaStatus.SUSPENDED: Look("pause", "quiet", "suspended"),
+    SagaStatus.COMPLETED: Look("check", "ok", "completed"),
+    SagaStatus.COMPENSATED: Look("undo", "undone", "compensated"),
+}
+STEP: Final[Mapping[str, Look]] = {
+    StepStatus.PENDING: Look("pending", "quiet", "waiting"),
+    StepStatus.RUNNING: Look("running", "busy", "running", moving=True),
+    StepStatus.RETRYING: Look("retry", "busy", "retrying", moving=True),
+    StepStatus.SUCCEEDED: Look("check", "ok", "done"),
+    StepStatus.FAILED: Look("cross", "bad", "failed"),
+    StepStatus.UNKNOWN: Look("unknown", "bad", "outcome unknown"),
+    StepStatus.SKIPPED: Look("dash", "quiet", "skipped"),
+    StepStatus.COMPENSATING: Look("undo", "undoing", "undoing", moving=True),
+    StepStatus.COMPENSATED: Look("undo", "undone", "undone"),
+    StepStatus.NOTHING_TO_COMPENSATE: Look("dash", "quiet", "nothing to undo"),
+    StepStatus.COMPENSATION_FAILED: Look("alarm", "bad", "undo failed"),
+}
+NOT_RUN: Final = Look("dot", "faint", "not run")
+"""A step that an ended saga never came to, or that stands in a case not taken."""
+
+
+def saga_look(status: str) -> Look:
+    """The look of a saga."""
+    return SAGA.get(status, Look("dot", "quiet", status))
+
+
+def step_look(status: str, *, over: bool) -> Look:
+    """The look of a step; `over`: its saga has ended or its case was not taken."""
+    if over and status == StepStatus.PENDING:
+        return NOT_RUN
+    return STEP.get(status, Look("dot", "quiet", status))
