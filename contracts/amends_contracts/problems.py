@@ -42,6 +42,9 @@ class ProblemType(StrEnum):
     CANCELLED = "amends:cancelled"
     DEADLINE = "amends:deadline"
     ENGINE_FAULT = "amends:engine-fault"
+    JOURNAL_FULL = "amends:journal-full"
+    RESOLVED = "amends:resolved"
+    """An operator said that it failed."""
     # refusals
     NOT_FOUND = "amends:not-found"
     KEY_CONFLICT = "amends:key-conflict"

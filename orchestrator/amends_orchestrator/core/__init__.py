@@ -1,1 +1,70 @@
-"""What the orchestrator decides, without IO, clock or chance."""
+"""What the orchestrator decides, without IO, clock or chance.
+
+plan = compile_plan(definition, expressions)
+decision = start(plan, identity, request, now)
+answer = decide(plan, saga, values, message, now)      # Decision | Refused | Missing
+saga = replay(rows, identity)                          # the same saga, from its journal
+"""
+
+from amends_orchestrator.core.decide import Values, decide, start
+from amends_orchestrator.core.decision import (
+    Answer,
+    Decision,
+    JournalRow,
+    Missing,
+    Notice,
+    Refused,
+    Send,
+)
+from amends_orchestrator.core.evolve import evolve, replay
+from amends_orchestrator.core.plan import Plan, UnsupportedKind, compile_plan
+from amends_orchestrator.core.state import (
+    TERMINAL,
+    Identity,
+    Saga,
+    SagaStatus,
+    State,
+    StepStatus,
+    wake_at,
+)
+from amends_orchestrator.core.state_json import from_stored, state_from_json, state_to_json
+
+__all__ = [
+    "TERMINAL",
+    "Answer",
+    "Decision",
+    "Identity",
+    "JournalRow",
+    "Missing",
+    "Notice",
+    "Plan",
+    "Refused",
+    "Saga",
+    "SagaStatus",
+    "Send",
+    "State",
+    "StepStatus",
+    "UnsupportedKind",
+    "Values",
+    "compile_plan",
+    "decide",
+    "evolve",
+    "from_stored",
+    "replay",
+    "residue_count",
+    "saga_status",
+    "start",
+    "state_from_json",
+    "state_to_json",
+    "wake_at",
+]
+
+
+def saga_status(saga: Saga) -> SagaStatus:
+    """The status that the saga's row shows."""
+    return saga.status
+
+
+def residue_count(saga: Saga) -> int:
+    """Effects of the saga that stay in the world."""
+    return saga.residue

@@ -32,6 +32,8 @@ class ReplyReceived:
     retryable: bool = False
     retry_after: timedelta | None = None
     usage: Usage | None = None
+    bad_output: Problem | None = None
+    """The output violates its schema: an effect is there, its output is dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,9 @@ class Returned:
     path: StepPath
     op: Op
     attempt: int
+    never_delivered: bool = False
+    """This return is of the only publication of this dispatch, and is reported once: nobody can
+    have got it. False (an earlier publication may have arrived) is always safe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

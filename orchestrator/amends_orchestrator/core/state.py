@@ -4,11 +4,12 @@ Inputs and outputs stand in the journal; the state maps step paths to the seqs o
 hold them. What the statuses mean is semantics.md, section "States".
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from amends_contracts.names import SagaId
+from amends_contracts.names import SagaId, StepPath
 
 
 class SagaStatus(StrEnum):
@@ -51,3 +52,230 @@ class Identity:
     version: int
     key: str
     partition: int
+
+
+class Direction(StrEnum):
+    """Which way a saga goes. Back once, never forward again."""
+
+    FORWARD = "forward"
+    BACK = "back"
+
+
+class Doing(StrEnum):
+    """What an operation of a step is waiting for."""
+
+    IDLE = "idle"
+    """Nothing: settled, or not begun."""
+    SENT = "sent"
+    """A reply to its latest attempt; `due` is the timeout."""
+    BACKOFF = "backoff"
+    """To be sent (again) at `due`."""
+    DOUBT = "doubt"
+    """A probe is to be sent at `due`."""
+    PROBING = "probing"
+    """A reply to a probe; `due` is its timeout."""
+    BLOCKED = "blocked"
+    """An operator."""
+    CLOSED = "closed"
+    """Nothing ever: an operator closed it; later replies are refused."""
+
+
+ACTIVE = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING})
+
+
+@dataclass(frozen=True, slots=True)
+class OpState:
+    """One operation of a step: its action, or its compensation, with counters of its own."""
+
+    attempt: int = 0
+    """The latest that was dispatched; never restarts."""
+    base: int = 0
+    """Attempts before the budget in use: an operator's retry gives a new one."""
+    doing: Doing = Doing.IDLE
+    due: datetime | None = None
+    doubt: bool = False
+    """Some attempt may have had an effect that nothing has excluded or confirmed."""
+    probes: int = 0
+    """Probes sent in this doubt."""
+    returns: int = 0
+    """Times in a row that the broker returned the latest attempt."""
+    progress: int = 0
+    """Progress reports that restarted this attempt's timeout."""
+    progress_at: datetime | None = None
+    acknowledged: bool = False
+    """Of a compensation: it was answered `succeeded` and waits for its verification."""
+    resend: bool = False
+    """What is to be sent at `due` is the latest attempt again, not a new one."""
+    sent_at: datetime | None = None
+    """When the latest attempt was dispatched; kept after it is settled."""
+
+
+IDLE = OpState()
+
+
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """One step instance. Seqs name the journal rows that hold its payloads."""
+
+    status: StepStatus
+    action: OpState = IDLE
+    undo: OpState = IDLE
+    input_seq: int = 0
+    """Row with the action's body; 0 if it was never dispatched."""
+    output_seq: int = 0
+    """Row with its output; 0 if there is none."""
+    undo_seq: int = 0
+    """Row with the mapped input of its compensation; 0 if the default applies."""
+    known: bool = False
+    """The action is known to have succeeded."""
+    probed: bool = False
+    """A probe said `absent`."""
+    ignored: bool = False
+    """It failed or is in doubt, and the plan goes on (`on_failure: ignore`)."""
+    undo_bad: bool = False
+    """The mapping of its compensation's input failed when the reply came."""
+    residue: bool = False
+    """Its effect stays in the world."""
+    halts: bool = False
+    """Blocked in a way that stops the whole saga."""
+    alarmed: bool = False
+    """A `succeeded` for it was journalled after it had been recorded as failed."""
+    chosen: int | None = None
+    """Of a choice: index of the case, -1 for `otherwise`."""
+    retained_until: datetime | None = None
+    """End of its undo window (`compensable_for`), if it has one."""
+    problem: str | None = None
+    """Type of the latest problem; the problem itself stands in the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a saga turned back (or is about to); kept and shown to the end."""
+
+    type: str
+    detail: str = ""
+    """At most 300 characters; the whole stands in the journal."""
+    step: StepPath | None = None
+    by: str | None = None
+
+
+ROWS_MAX = 10_000
+"""Journal rows of a saga in one direction; then it turns back, or is stuck."""
+ROWS_GRANT = 1_000
+"""Rows that an operator's action allows beyond that."""
+LOOK_AGAIN = timedelta(hours=1)
+"""How often a saga that waits for an operator is looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The control state. Equal for equal journals."""
+
+    at: datetime
+    """Of the latest row."""
+    steps: Mapping[StepPath, StepState] = field(default_factory=dict[StepPath, StepState])
+    direction: Direction = Direction.FORWARD
+    pivot: StepPath | None = None
+    """The pivot that succeeded: nothing is compensated any more."""
+    deadline: datetime | None = None
+    """None also once it has passed."""
+    interrupt_at: datetime | None = None
+    """Going back: when what was dispatched before is awaited no longer."""
+    suspended: bool = False
+    stuck: bool = False
+    fault: bool = False
+    """The engine met an exception: nothing moves until an operator resumes or cancels."""
+    full: bool = False
+    """The journal is full: nothing is dispatched until an operator acts."""
+    stop: Failure | None = None
+    """A cancel or deadline that waits for the outcome of a pivot in flight."""
+    failure: Failure | None = None
+    rows_max: int = ROWS_MAX
+    residue: int = 0
+    output_seq: int = 0
+    ended: SagaStatus | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saga:
+    """A saga as `decide` sees it: identity, how many rows its journal has, and their fold."""
+
+    identity: Identity
+    seq: int
+    state: State
+
+    @property
+    def status(self) -> SagaStatus:
+        """What the row shows."""
+        return status_of(self.state)
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """A lower bound of when time alone can move it; None exactly if it has ended."""
+        return wake_at(self)
+
+    @property
+    def residue(self) -> int:
+        """Effects that stay in the world."""
+        return self.state.residue
+
+    @property
+    def undeliverable(self) -> int:
+        """Operations whose participant nobody runs, as far as the broker knows."""
+        steps = self.state.steps.values()
+        return sum((s.action.returns > 0) + (s.undo.returns > 0) for s in steps)
+
+
+def status_of(state: State) -> SagaStatus:
+    """The most telling of what holds: ended, suspended, stuck, then the direction."""
+    if state.ended is not None:
+        return state.ended
+    if state.suspended:
+        return SagaStatus.SUSPENDED
+    if state.stuck:
+        return SagaStatus.STUCK
+    return SagaStatus.RUNNING if state.direction is Direction.FORWARD else SagaStatus.COMPENSATING
+
+
+def halted(state: State) -> bool:
+    """Whether the saga as a whole stands still until an operator acts (replies are recorded)."""
+    if not state.stuck:
+        return False
+    return state.fault or state.full or any(step.halts for step in state.steps.values())
+
+
+def wake_at(saga: Saga, now: datetime | None = None) -> datetime | None:
+    """The earliest time at which `decide(Woke())` may find something due.
+
+    `now` is given when a saga is re-armed after it was looked at and nothing was due: the hourly
+    look then counts from `now`, not from the latest row.
+    """
+    state = saga.state
+    if state.ended is not None:
+        return None
+    resting = state.suspended or state.stuck
+    earliest = (now or state.at) + LOOK_AGAIN
+    if state.fault:
+        return earliest
+    still = halted(state)
+    quiet = state.suspended or still
+    if (
+        state.deadline is not None
+        and state.direction is Direction.FORWARD
+        and state.stop is None
+        and not still
+    ):
+        earliest = min(earliest, state.deadline) if resting else state.deadline
+    elif not resting:
+        earliest = _NEVER
+    for step in state.steps.values():
+        for op in (step.action, step.undo):
+            if op.due is None or (quiet and op.doing not in _EXPIRES):
+                continue
+            earliest = min(earliest, op.due)
+    assert earliest is not _NEVER, f"silent saga {saga.identity.saga_id}"
+    return earliest
+
+
+_EXPIRES = frozenset({Doing.SENT, Doing.PROBING})
+_NEVER = datetime.max.replace(tzinfo=UTC)

@@ -1,0 +1,205 @@
+"""The one question: given a saga and one message, what happens?
+
+`decide` is pure. It answers with journal rows and commands to be made durable as a whole, or
+refuses, or says which recorded values it lacks. After every message the saga goes on as far as it
+can: what is next is asked of the plan (`forward`, `compensation`), never remembered.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import assert_never
+
+from amends_contracts.messages import Json
+from amends_contracts.problems import Problem, ProblemType
+from amends_orchestrator.core import journal as j
+from amends_orchestrator.core.compensation import expire_undo, go_back
+from amends_orchestrator.core.decision import Answer, Decision, Missing, Refused
+from amends_orchestrator.core.evolve import empty
+from amends_orchestrator.core.forward import go_forward
+from amends_orchestrator.core.inputs import (
+    CancelRequested,
+    DeadLettered,
+    Fault,
+    Input,
+    ReplyReceived,
+    ResolveRequested,
+    ResumeRequested,
+    RetryRequested,
+    Returned,
+    SkipRequested,
+    StartRequested,
+    SuspendRequested,
+    Woke,
+)
+from amends_orchestrator.core.operator import (
+    on_cancel,
+    on_fault,
+    on_resolve,
+    on_resume,
+    on_retry,
+    on_skip,
+    on_suspend,
+)
+from amends_orchestrator.core.outcomes import expire_action, stop
+from amends_orchestrator.core.plan import Plan
+from amends_orchestrator.core.replies import on_dead_lettered, on_reply, on_returned
+from amends_orchestrator.core.state import TERMINAL, Doing, Identity, Saga
+from amends_orchestrator.core.work import Need, Work
+
+Values = Mapping[int, Json]
+"""Data of journal rows, by seq."""
+_EXPIRES = frozenset({Doing.SENT, Doing.PROBING})
+
+
+def start(
+    plan: Plan, identity: Identity, request: StartRequested, now: datetime
+) -> Decision | Refused:
+    """The first decision of a saga: it is there, and its first steps are dispatched."""
+    work = Work(plan, identity, 0, empty(now), {}, now)
+    work.emit(
+        j.SagaStarted(
+            key=request.key,
+            input=request.input,
+            by=request.by,
+            labels=dict(request.labels),
+            deadline=None if plan.deadline is None else now + plan.deadline,
+        )
+    )
+    _advance(work)
+    return work.decision()
+
+
+def decide(plan: Plan, saga: Saga, values: Values, message: Input, now: datetime) -> Answer:
+    """What `message` causes at `now`.
+
+    `Missing` names journal rows whose data must be put into `values` for another try. A `Woke`
+    that finds nothing due is a Decision without rows: re-arm with `wake_at(saga, now)`.
+    """
+    if saga.status in TERMINAL:
+        return Refused(
+            type=ProblemType.WRONG_STATE,
+            detail=f"the saga has ended: {saga.status}",
+            duplicate=not isinstance(message, _OPERATOR),
+        )
+    work = Work(plan, saga.identity, saga.seq, saga.state, values, now)
+    try:
+        refused = _receive(work, message)
+        if refused is not None:
+            return refused
+        _advance(work)
+    except Need as need:
+        return Missing(need.seqs)
+    return work.decision()
+
+
+_OPERATOR = (
+    CancelRequested,
+    SuspendRequested,
+    ResumeRequested,
+    RetryRequested,
+    SkipRequested,
+    ResolveRequested,
+)
+
+
+def _receive(work: Work, message: Input) -> Refused | None:
+    match message:
+        case ReplyReceived():
+            return on_reply(work, message)
+        case Woke():
+            _on_woke(work)
+            return None
+        case Returned():
+            return on_returned(work, message)
+        case DeadLettered():
+            return on_dead_lettered(work, message)
+        case CancelRequested():
+            return on_cancel(work, message)
+        case SuspendRequested():
+            return on_suspend(work, message)
+        case ResumeRequested():
+            return on_resume(work, message)
+        case RetryRequested():
+            return on_retry(work, message)
+        case SkipRequested():
+            return on_skip(work, message)
+        case ResolveRequested():
+            return on_resolve(work, message)
+        case Fault():
+            return on_fault(work, message)
+        case _:
+            assert_never(message)
+
+
+def _on_woke(work: Work) -> None:
+    """Whatever is due by now: timeouts of what was sent, then the deadline."""
+    draft = work.draft
+    if draft.fault:
+        return
+    for path in list(draft.steps):
+        step = draft.steps[path]
+        for op, expire in ((step.action, expire_action), (step.undo, expire_undo)):
+            if op.doing in _EXPIRES and op.due is not None and op.due <= work.now:
+                expire(work, path)
+
+
+def _advance(work: Work) -> None:
+    """Go on until nothing more can happen now, and say whether an operator is needed."""
+    draft = work.draft
+    _check_deadline(work)
+    _say_whether_stuck(work)
+    while draft.ended is None and not draft.suspended:
+        if draft.fault or draft.full or (draft.stuck and work.halted()):
+            break
+        if work.seq >= draft.rows_max:
+            _on_full_journal(work)
+            continue
+        before = work.seq
+        if work.forward:
+            go_forward(work)
+        else:
+            go_back(work)
+        if work.seq == before:
+            break
+        _say_whether_stuck(work)
+    assert draft.ended is not None or draft.suspended or draft.stuck or work.active(), (
+        "a saga that nothing moves"
+    )
+
+
+def _check_deadline(work: Work) -> None:
+    draft = work.draft
+    if draft.deadline is None or draft.deadline > work.now or not work.forward:
+        return
+    if draft.pivot is not None:
+        work.emit(j.SagaOverdue())
+    elif draft.stop is None and not (draft.stuck and work.halted()):
+        title = "the saga did not end before its deadline"
+        stop(work, Problem(type=ProblemType.DEADLINE, title=title))
+
+
+def _on_full_journal(work: Work) -> None:
+    """A clear end: forward it turns back; where there is no way back, an operator must look."""
+    title = f"the journal has {work.seq} rows"
+    problem = Problem(type=ProblemType.JOURNAL_FULL, title=title)
+    turn = work.forward and work.draft.pivot is None and work.draft.stop is None
+    if turn:
+        stop(work, problem)
+    if not turn or work.forward:
+        work.emit(j.SagaStuck(problem=problem, full=True))
+
+
+def _say_whether_stuck(work: Work) -> None:
+    """Stuck: halted as a whole, or somebody must act and nothing else goes on."""
+    draft = work.draft
+    if draft.ended is not None or draft.fault or draft.full:
+        return
+    blocked = work.blocked()
+    stuck = bool(blocked) and (work.halted() or not work.active())
+    if stuck and not draft.stuck:
+        path, step = blocked[0]
+        title = f"{path} needs an operator: retry, resolve or skip it"
+        kind = step.problem or ProblemType.EFFECT_IN_DOUBT
+        work.emit(j.SagaStuck(problem=Problem(type=kind, title=title)))
+    elif draft.stuck and not stuck:
+        work.emit(j.SagaUnstuck())

@@ -1,0 +1,480 @@
+"""What each fact changes. `decide` and replay use this and nothing else, so they cannot differ.
+
+`Draft` is a saga's state under construction: facts are applied to it in place, and `freeze` gives
+the immutable state. Nothing outside the core sees a draft.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import assert_never
+
+from amends_contracts.names import StepPath
+from amends_contracts.problems import ProblemType
+from amends_orchestrator.core import journal as j
+from amends_orchestrator.core.decision import JournalRow
+from amends_orchestrator.core.journal import Event
+from amends_orchestrator.core.journal_rows import from_row
+from amends_orchestrator.core.moves import STEP_MOVE_OF
+from amends_orchestrator.core.state import (
+    ROWS_GRANT,
+    ROWS_MAX,
+    Direction,
+    Doing,
+    Identity,
+    OpState,
+    Saga,
+    SagaStatus,
+    State,
+    StepState,
+    StepStatus,
+)
+
+
+class Draft:
+    """A state that facts are applied to."""
+
+    __slots__ = (
+        "at",
+        "deadline",
+        "direction",
+        "ended",
+        "failure",
+        "fault",
+        "full",
+        "interrupt_at",
+        "output_seq",
+        "pivot",
+        "residue",
+        "rows_max",
+        "steps",
+        "stop",
+        "stuck",
+        "suspended",
+    )
+
+    def __init__(self, state: State) -> None:
+        self.at = state.at
+        self.steps: dict[StepPath, StepState] = dict(state.steps)
+        self.direction = state.direction
+        self.pivot = state.pivot
+        self.deadline = state.deadline
+        self.interrupt_at = state.interrupt_at
+        self.suspended = state.suspended
+        self.stuck = state.stuck
+        self.fault = state.fault
+        self.full = state.full
+        self.stop = state.stop
+        self.failure = state.failure
+        self.rows_max = state.rows_max
+        self.residue = state.residue
+        self.output_seq = state.output_seq
+        self.ended = state.ended
+
+    def freeze(self) -> State:
+        """The immutable state; the draft must not be used afterwards."""
+        return State(
+            at=self.at,
+            steps=self.steps,
+            direction=self.direction,
+            pivot=self.pivot,
+            deadline=self.deadline,
+            interrupt_at=self.interrupt_at,
+            suspended=self.suspended,
+            stuck=self.stuck,
+            fault=self.fault,
+            full=self.full,
+            stop=self.stop,
+            failure=self.failure,
+            rows_max=self.rows_max,
+            residue=self.residue,
+            output_seq=self.output_seq,
+            ended=self.ended,
+        )
+
+    def apply(self, event: Event, seq: int, at: datetime) -> None:
+        """Apply one fact, which stands (or will stand) in row `seq`."""
+        self.at = at
+        match event:
+            case (
+                j.StepDispatched()
+                | j.StepProgressed()
+                | j.StepRetrying()
+                | j.StepUndeliverable()
+                | j.StepDoubted()
+                | j.StepProbed()
+                | j.StepSucceeded()
+                | j.StepFailed()
+                | j.StepUnknown()
+            ):
+                _action(self, event, seq, at)
+            case (
+                j.UndoDispatched()
+                | j.UndoProgressed()
+                | j.UndoRetrying()
+                | j.UndoUndeliverable()
+                | j.UndoDoubted()
+                | j.UndoProbed()
+                | j.UndoSucceeded()
+                | j.UndoFailed()
+            ):
+                _undo(self, event, seq, at)
+            case (
+                j.StepEntered()
+                | j.StepSkipped()
+                | j.StepAlarmed()
+                | j.StepLate()
+                | j.StepNothingToCompensate()
+                | j.StepResidue()
+                | j.OperatorRetried()
+                | j.OperatorSkipped()
+                | j.OperatorResolved()
+            ):
+                _step(self, event, seq, at)
+            case _:
+                _saga(self, event, seq)
+
+
+def _next(step: StepState | None, event: Event) -> StepStatus:
+    """The status after a fact; the table of moves decides."""
+    status = None if step is None else step.status
+    moves = STEP_MOVE_OF[event.KIND]
+    assert status in moves, f"{event.KIND} for a step that is {status}"
+    target = moves[status]
+    assert target is not None
+    return target
+
+
+_ActionEvent = (
+    j.StepDispatched
+    | j.StepProgressed
+    | j.StepRetrying
+    | j.StepUndeliverable
+    | j.StepDoubted
+    | j.StepProbed
+    | j.StepSucceeded
+    | j.StepFailed
+    | j.StepUnknown
+)
+
+
+def _action(draft: Draft, event: _ActionEvent, seq: int, at: datetime) -> None:
+    path = event.path
+    old = draft.steps.get(path)
+    status = _next(old, event)
+    step = old or StepState(status)
+    op = step.action
+    match event:
+        case j.StepDispatched(attempt=attempt, due=due, first=first):
+            again = attempt == op.attempt
+            op = OpState(
+                attempt,
+                op.base,
+                Doing.SENT,
+                due,
+                op.doubt,
+                returns=op.returns if again else 0,
+                sent_at=at,
+            )
+            step = replace(
+                step, status=status, action=op, input_seq=seq if first else step.input_seq
+            )
+        case j.StepProgressed(due=due):
+            op = replace(op, due=due, progress=op.progress + 1, progress_at=at, returns=0)
+            step = replace(step, status=status, action=op)
+        case j.StepRetrying(due=due, doubt=doubt, probed=probed, problem=problem):
+            op = replace(
+                op, doing=Doing.BACKOFF, due=due, doubt=doubt, returns=0, probes=0, resend=False
+            )
+            step = replace(
+                step,
+                status=status,
+                action=op,
+                probed=step.probed or probed,
+                problem=problem.type,
+                halts=False,
+            )
+        case j.StepUndeliverable(due=due, doubt=doubt):
+            op = replace(
+                op, doing=Doing.BACKOFF, due=due, doubt=doubt, returns=op.returns + 1, resend=True
+            )
+            problem = ProblemType.UNDELIVERABLE.value
+            step = replace(step, status=status, action=op, problem=problem)
+        case j.StepDoubted(due=due, problem=problem, returned=returned):
+            returns = op.returns + 1 if returned else 0
+            op = replace(op, doing=Doing.DOUBT, due=due, doubt=True, returns=returns)
+            step = replace(step, status=status, action=op, problem=problem.type)
+        case j.StepProbed(due=due):
+            op = replace(op, doing=Doing.PROBING, due=due, probes=op.probes + 1)
+            step = replace(step, status=status, action=op)
+        case j.StepSucceeded():
+            step = _succeeded(draft, step, status, event, seq)
+        case j.StepFailed(problem=problem, blocked=blocked, ignored=ignored):
+            step = replace(
+                step,
+                status=status,
+                action=_settled(op, blocked=blocked, doubt=False),
+                problem=problem.type,
+                ignored=ignored,
+                halts=False,
+            )
+        case j.StepUnknown(problem=problem, blocked=blocked, ignored=ignored, halts=halts):
+            step = replace(
+                step,
+                status=status,
+                action=_settled(op, blocked=blocked, doubt=True),
+                problem=problem.type,
+                ignored=ignored,
+                halts=halts,
+            )
+        case _:
+            assert_never(event)
+    draft.steps[path] = step
+
+
+def _settled(op: OpState, *, blocked: bool, doubt: bool) -> OpState:
+    """Nothing is under way any more. A closed operation stays closed."""
+    doing = Doing.BLOCKED if blocked else Doing.IDLE
+    if op.doing is Doing.CLOSED and not blocked:
+        doing = Doing.CLOSED
+    return OpState(op.attempt, op.base, doing, None, doubt, sent_at=op.sent_at)
+
+
+def _succeeded(
+    draft: Draft, step: StepState, status: StepStatus, event: j.StepSucceeded, seq: int
+) -> StepState:
+    if event.pivot:
+        draft.pivot = event.path
+    return replace(
+        step,
+        status=status,
+        action=_settled(step.action, blocked=event.blocked, doubt=False),
+        output_seq=0 if event.output is None else seq,
+        undo_seq=seq if event.mapped else 0,
+        undo_bad=event.undo_problem is not None,
+        known=True,
+        ignored=False,
+        halts=False,
+        problem=None if event.problem is None else event.problem.type,
+        retained_until=event.retained_until,
+    )
+
+
+_UndoEvent = (
+    j.UndoDispatched
+    | j.UndoProgressed
+    | j.UndoRetrying
+    | j.UndoUndeliverable
+    | j.UndoDoubted
+    | j.UndoProbed
+    | j.UndoSucceeded
+    | j.UndoFailed
+)
+
+
+def _undo(draft: Draft, event: _UndoEvent, seq: int, at: datetime) -> None:
+    step = draft.steps[event.path]
+    status = _next(step, event)
+    op = step.undo
+    match event:
+        case j.UndoDispatched(attempt=attempt, due=due, mapped=mapped):
+            returns = op.returns if attempt == op.attempt else 0
+            op = OpState(attempt, op.base, Doing.SENT, due, op.doubt, returns=returns, sent_at=at)
+            undo_seq = seq if mapped else step.undo_seq
+            step = replace(step, status=status, undo=op, undo_seq=undo_seq)
+        case j.UndoProgressed(due=due):
+            op = replace(op, due=due, progress=op.progress + 1, progress_at=at, returns=0)
+            step = replace(step, status=status, undo=op)
+        case j.UndoRetrying(due=due, doubt=doubt, problem=problem):
+            op = OpState(op.attempt, op.base, Doing.BACKOFF, due, doubt, sent_at=op.sent_at)
+            step = replace(step, status=status, undo=op, problem=problem.type)
+        case j.UndoUndeliverable(due=due):
+            op = replace(op, doing=Doing.BACKOFF, due=due, returns=op.returns + 1, resend=True)
+            problem = ProblemType.UNDELIVERABLE.value
+            step = replace(step, status=status, undo=op, problem=problem)
+        case j.UndoDoubted(due=due, acknowledged=acknowledged, problem=problem, returned=returned):
+            op = replace(
+                op,
+                doing=Doing.DOUBT,
+                due=due,
+                doubt=True,
+                acknowledged=acknowledged,
+                returns=op.returns + 1 if returned else 0,
+            )
+            kind = step.problem if problem is None else problem.type
+            step = replace(step, status=status, undo=op, problem=kind, halts=False)
+        case j.UndoProbed(due=due):
+            op = replace(op, doing=Doing.PROBING, due=due, probes=op.probes + 1)
+            step = replace(step, status=status, undo=op)
+        case j.UndoSucceeded():
+            op = _settled(op, blocked=False, doubt=False)
+            step = replace(step, status=status, undo=op, halts=False)
+        case j.UndoFailed(problem=problem, acknowledged=acknowledged, halts=halts):
+            op = replace(_settled(op, blocked=True, doubt=op.doubt), acknowledged=acknowledged)
+            step = replace(step, status=status, undo=op, problem=problem.type, halts=halts)
+        case _:
+            assert_never(event)
+    draft.steps[event.path] = step
+
+
+_StepEvent = (
+    j.StepEntered
+    | j.StepSkipped
+    | j.StepAlarmed
+    | j.StepLate
+    | j.StepNothingToCompensate
+    | j.StepResidue
+    | j.OperatorRetried
+    | j.OperatorSkipped
+    | j.OperatorResolved
+)
+
+
+def _step(draft: Draft, event: _StepEvent, seq: int, at: datetime) -> None:
+    path = event.path
+    old = draft.steps.get(path)
+    status = _next(old, event)
+    step = old or StepState(status)
+    match event:
+        case j.StepEntered(case=case):
+            step = replace(step, status=status, chosen=case)
+        case j.StepSkipped() | j.StepNothingToCompensate():
+            step = replace(step, status=status)
+        case j.StepAlarmed():
+            step = replace(step, alarmed=True)
+        case j.StepLate(output=output, mapped=mapped):
+            step = replace(
+                step,
+                known=True,
+                output_seq=0 if output is None else seq,
+                undo_seq=seq if mapped else step.undo_seq,
+            )
+        case j.StepResidue():
+            draft.residue += 1
+            step = replace(step, residue=True)
+        case j.OperatorRetried():
+            _grant(draft, seq)
+            if status is StepStatus.COMPENSATING:
+                step = replace(step, status=status, undo=_anew(step.undo, at), halts=False)
+            else:
+                step = replace(step, status=status, action=_anew(step.action, at), halts=False)
+        case j.OperatorSkipped(residue=residue):
+            _grant(draft, seq)
+            step = _close(step, status)
+            draft.residue += residue
+            step = replace(step, status=status, residue=residue)
+        case j.OperatorResolved():
+            _grant(draft, seq)
+            step = _close(step, status)
+        case _:
+            assert_never(event)
+    draft.steps[path] = step
+
+
+def _anew(op: OpState, at: datetime) -> OpState:
+    """To be sent at once, with a new budget; attempts go on counting."""
+    sent_at = op.sent_at
+    return OpState(op.attempt, op.attempt, Doing.BACKOFF, at, op.doubt, sent_at=sent_at)
+
+
+def _close(step: StepState, status: StepStatus) -> StepState:
+    undoing = status in (StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED)
+    op = step.undo if undoing else step.action
+    op = OpState(op.attempt, op.base, Doing.CLOSED, sent_at=op.sent_at)
+    return replace(step, undo=op, halts=False) if undoing else replace(step, action=op, halts=False)
+
+
+def _grant(draft: Draft, seq: int) -> None:
+    """An operator acts: the journal may grow by some more rows."""
+    if draft.full:
+        draft.full = False
+        draft.rows_max = seq + ROWS_GRANT
+
+
+_SagaEvent = (
+    j.SagaStarted
+    | j.SagaCompensating
+    | j.SagaStopping
+    | j.SagaStopLapsed
+    | j.SagaOverdue
+    | j.SagaStuck
+    | j.SagaUnstuck
+    | j.SagaSuspended
+    | j.SagaResumed
+    | j.SagaCompleted
+    | j.SagaCompensated
+)
+
+
+def _saga(draft: Draft, event: _SagaEvent, seq: int) -> None:
+    match event:
+        case j.SagaStarted(deadline=deadline):
+            draft.deadline = deadline
+        case j.SagaCompensating(failure=failure, interrupt_at=interrupt_at):
+            draft.direction = Direction.BACK
+            draft.failure = failure
+            draft.deadline = draft.stop = None
+            draft.interrupt_at = interrupt_at
+            draft.rows_max = seq + ROWS_MAX
+            draft.full = False
+            for path, step in draft.steps.items():
+                op = step.action
+                if op.doing in (Doing.SENT, Doing.PROBING) and op.due is not None:
+                    op = replace(op, due=min(op.due, interrupt_at))
+                    draft.steps[path] = replace(step, action=op)
+        case j.SagaStopping(failure=failure):
+            draft.stop = failure
+        case j.SagaStopLapsed():
+            draft.stop = None
+        case j.SagaOverdue():
+            draft.deadline = None
+        case j.SagaStuck(fault=fault, full=full):
+            draft.stuck = True
+            draft.fault = draft.fault or fault
+            draft.full = draft.full or full
+        case j.SagaUnstuck():
+            draft.stuck = draft.fault = False
+            if draft.full:
+                _grant(draft, seq)
+        case j.SagaSuspended():
+            draft.suspended = True
+        case j.SagaResumed():
+            draft.suspended = False
+        case j.SagaCompleted(output=output):
+            _end(draft, SagaStatus.COMPLETED)
+            draft.output_seq = 0 if output is None else seq
+        case j.SagaCompensated():
+            _end(draft, SagaStatus.COMPENSATED)
+        case _:
+            assert_never(event)
+
+
+def _end(draft: Draft, status: SagaStatus) -> None:
+    draft.ended = status
+    draft.deadline = draft.interrupt_at = None
+
+
+def empty(at: datetime) -> State:
+    """The state before the first row."""
+    return State(at=at)
+
+
+def evolve(saga: Saga | None, row: JournalRow, identity: Identity | None = None) -> Saga:
+    """The saga after one more row; the first row needs the identity."""
+    if saga is None:
+        assert identity is not None, "the first row of a saga needs its identity"
+        assert row.seq == 1, f"a journal begins with row 1, not {row.seq}"
+        saga = Saga(identity=identity, seq=0, state=empty(row.at))
+    assert row.seq == saga.seq + 1, f"row {row.seq} after row {saga.seq}"
+    draft = Draft(saga.state)
+    draft.apply(from_row(row), row.seq, row.at)
+    return Saga(identity=saga.identity, seq=row.seq, state=draft.freeze())
+
+
+def replay(rows: Iterable[JournalRow], identity: Identity) -> Saga:
+    """The saga that a journal tells."""
+    saga: Saga | None = None
+    for row in rows:
+        saga = evolve(saga, row, identity)
+    assert saga is not None, "a journal without rows"
+    return saga

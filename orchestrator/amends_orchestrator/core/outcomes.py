@@ -1,0 +1,274 @@
+"""What became of an action, and what follows: succeeded, failed, in doubt, unknown, turned back.
+
+The order for a doubt is the specification's: probe where possible, retry under the same key with
+a higher attempt (not for effect `none`), compensate as unknown, ask a person.
+"""
+
+from datetime import timedelta
+from typing import Final, Literal
+
+from amends_contracts.messages import Effect, Json, Reversal
+from amends_contracts.names import Op, StepPath
+from amends_contracts.problems import Problem, ProblemType
+from amends_orchestrator.core import journal as j
+from amends_orchestrator.core.decision import Send
+from amends_orchestrator.core.plan import ActionNode, Node
+from amends_orchestrator.core.retries import PROBE, PROBE_TIMEOUT, attempts_left
+from amends_orchestrator.core.state import Doing, Failure, StepState, StepStatus
+from amends_orchestrator.core.work import Work, node_at, render
+
+HALTING: Final = frozenset({ProblemType.KEY_REUSED.value, ProblemType.FORGOTTEN.value})
+"""Problems that stop the saga at once: what the participant remembers is not what we did."""
+Via = Literal["engine", "reply", "probe", "operator"]
+
+
+def succeed(
+    work: Work,
+    node: ActionNode,
+    path: StepPath,
+    attempt: int,
+    output: Json,
+    *,
+    bad_output: Problem | None = None,
+    via: Literal["reply", "probe", "operator"] = "reply",
+    usage: Json = None,
+) -> None:
+    """The effect is there. An output that violates its schema is dropped, the effect is not."""
+    draft = work.draft
+    pivot = node.pivot and work.forward
+    past_pivot = pivot or draft.pivot is not None
+    wrong = bad_output is not None and not node.ignore and work.forward
+    if bad_output is not None:
+        output = None
+    undo, mapped, undo_problem = map_undo(work, node, draft.steps[path], output)
+    window = node.compensable_for
+    work.emit(
+        j.StepSucceeded(
+            path=path,
+            attempt=attempt,
+            output=output,
+            undo=undo,
+            mapped=mapped,
+            undo_problem=undo_problem,
+            problem=bad_output,
+            pivot=pivot,
+            blocked=wrong and past_pivot,
+            retained_until=None if window is None else work.now + window,
+            via=via,
+            usage=usage,
+        )
+    )
+    if pivot and draft.stop is not None:
+        work.emit(j.SagaStopLapsed())
+    if wrong and not past_pivot and bad_output is not None:
+        turn_back(work, bad_output, path)
+
+
+def map_undo(
+    work: Work, node: ActionNode, step: StepState, output: Json
+) -> tuple[Json, bool, Problem | None]:
+    """The compensation's own mapping, evaluated now: (input, is there one, why it failed)."""
+    if node.undo is None or node.undo.input is None:
+        return None, False, None
+    value = work.evaluate(node.undo.input, (work.action_input(step), output))
+    body = render(value, "the compensation's input")
+    if isinstance(body, Problem):
+        problem = Problem(type=ProblemType.UNDO_MAPPING, title=body.title, detail=body.detail)
+        return None, False, problem
+    return value, True, None
+
+
+def fail(
+    work: Work,
+    node: Node,
+    path: StepPath,
+    problem: Problem,
+    *,
+    via: Via = "reply",
+    usage: Json = None,
+) -> None:
+    """Nothing changed, for good: the saga turns back, goes on (`ignore`), or asks an operator."""
+    step = work.draft.steps.get(path)
+    ignored = isinstance(node, ActionNode) and node.ignore and work.forward
+    blocked = work.forward and work.draft.pivot is not None and not ignored
+    work.emit(
+        j.StepFailed(
+            path=path,
+            attempt=0 if step is None else step.action.attempt,
+            problem=problem,
+            ignored=ignored,
+            blocked=blocked,
+            via=via,
+            usage=usage,
+        )
+    )
+    if work.forward and not ignored and not blocked:
+        turn_back(work, problem, path)
+
+
+def retry_or_fail(
+    work: Work,
+    node: ActionNode,
+    path: StepPath,
+    problem: Problem,
+    *,
+    retryable: bool,
+    retry_after: timedelta | None = None,
+    probed: bool = False,
+    usage: Json = None,
+) -> None:
+    """Nothing changed so far: the next attempt, if there is one and the saga still goes forward."""
+    op = work.draft.steps[path].action
+    may = work.forward and work.draft.stop is None and retryable
+    if may and problem.type not in node.retry.except_ and attempts_left(node.retry, op):
+        due = work.later(node.retry, path, Op.ACTION, op, retry_after)
+        work.emit(
+            j.StepRetrying(path=path, attempt=op.attempt, due=due, problem=problem, probed=probed)
+        )
+    else:
+        fail(work, node, path, problem, via="probe" if probed else "reply", usage=usage)
+
+
+def doubt(
+    work: Work,
+    node: ActionNode,
+    path: StepPath,
+    problem: Problem,
+    *,
+    retry_after: timedelta | None = None,
+    probe: bool = True,
+) -> None:
+    """Something may have changed: find out, in the specification's order."""
+    op = work.draft.steps[path].action
+    if problem.type in HALTING:
+        work.emit(
+            j.StepUnknown(path=path, attempt=op.attempt, problem=problem, blocked=True, halts=True)
+        )
+    elif not work.forward:
+        settle_unknown(work, node, path, problem)
+    elif probe and node.probe and op.probes < (PROBE.max_attempts or 0):
+        due = work.now
+        if op.probes or retry_after is not None:
+            due = work.after_try(PROBE, path, f"probe/{op.attempt}", op.probes, retry_after)
+        work.emit(j.StepDoubted(path=path, attempt=op.attempt, due=due, problem=problem))
+    elif (
+        node.effect is not Effect.NONE
+        and problem.type not in node.retry.except_
+        and attempts_left(node.retry, op)
+    ):
+        due = work.later(node.retry, path, Op.ACTION, op, retry_after)
+        work.emit(
+            j.StepRetrying(path=path, attempt=op.attempt, due=due, problem=problem, doubt=True)
+        )
+    else:
+        settle_unknown(work, node, path, problem)
+
+
+def settle_unknown(work: Work, node: ActionNode, path: StepPath, problem: Problem) -> None:
+    """Nothing automatic is left: compensate as unknown, go on (`ignore`), or ask a person."""
+    if node.reversal is Reversal.READ_ONLY:  # whatever happened, nothing changed
+        fail(work, node, path, problem, via="engine")
+        return
+    attempt = work.draft.steps[path].action.attempt
+    if not work.forward:
+        work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem))
+    elif node.ignore:
+        work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem, ignored=True))
+    elif work.draft.pivot is not None:
+        work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem, blocked=True))
+    elif node.undo is not None:
+        work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem))
+        turn_back(work, problem, path)
+    else:  # what comes next depends on a person: start nothing that may have to be undone
+        work.emit(
+            j.StepUnknown(path=path, attempt=attempt, problem=problem, blocked=True, halts=True)
+        )
+
+
+# --- turning back --------------------------------------------------------------------------------
+
+
+def turn_back(
+    work: Work, problem: Problem, step: StepPath | None = None, by: str | None = None
+) -> None:
+    """Forward to back: what is in flight is awaited for a while, nothing new starts."""
+    assert work.forward, "a saga turns back once"
+    assert work.draft.pivot is None, "a saga that is past its pivot does not turn back"
+    failure = work.draft.stop or failure_of(problem, step, by)
+    until = work.now + work.plan.interrupt_after
+    work.emit(j.SagaCompensating(failure=failure, problem=problem, interrupt_at=until))
+    for path, state in list(work.draft.steps.items()):
+        op = state.action
+        if op.doing not in (Doing.BACKOFF, Doing.DOUBT):
+            continue
+        node = work.plan.action_of(path)
+        if node is None:
+            continue
+        title = "not tried again: the saga turned back"
+        why = Problem(type=state.problem or ProblemType.INTERRUPTED, title=title)
+        if op.doubt:
+            settle_unknown(work, node, path, why)
+        else:
+            fail(work, node, path, why, via="engine")
+
+
+def failure_of(problem: Problem, step: StepPath | None, by: str | None = None) -> Failure:
+    """The summary that the state keeps."""
+    detail = ": ".join(text for text in (problem.title, problem.detail) if text)
+    return Failure(problem.type, detail[:300], step, by)
+
+
+def stop(work: Work, problem: Problem, by: str | None = None) -> None:
+    """Cancel, deadline or a full journal before the pivot: turn back as soon as that is known."""
+    for pivot in work.plan.pivots:
+        step = work.draft.steps.get(StepPath(pivot))
+        if step is None or step.status in (StepStatus.FAILED, StepStatus.SKIPPED):
+            continue
+        if step.action.doing is Doing.BACKOFF and not step.action.doubt:
+            continue  # nothing of it has changed anything
+        work.emit(j.SagaStopping(failure=failure_of(problem, None, by)))
+        return
+    turn_back(work, problem, None, by)
+
+
+# --- probes --------------------------------------------------------------------------------------
+
+
+def send_probe(work: Work, node: ActionNode, path: StepPath, *, undo: bool) -> None:
+    """Ask the participant what became of the action; it closes the attempts so far."""
+    step = work.draft.steps[path]
+    body = render({"input": work.action_input(step)}, "the probe's body")
+    attempt = step.action.attempt
+    due = work.now + PROBE_TIMEOUT
+    if isinstance(body, Problem):  # only by the few bytes around the action's own body
+        if undo:
+            work.emit(j.UndoFailed(path=path, attempt=step.undo.attempt, problem=body))
+        else:
+            doubt(work, node, path, body, probe=False)
+        return
+    if undo:
+        work.emit(j.UndoProbed(path=path, attempt=attempt, due=due))
+    else:
+        work.emit(j.StepProbed(path=path, attempt=attempt, due=due))
+    work.sends.append(
+        Send(
+            path=path,
+            op=Op.PROBE,
+            attempt=attempt,
+            command=node.command,
+            body=body,
+            deadline=due,
+            compensates=Op.ACTION,
+        )
+    )
+
+
+def expire_action(work: Work, path: StepPath) -> None:
+    """The reply to an attempt or to a probe did not come in time."""
+    step = work.draft.steps[path]
+    node = node_at(work, path)
+    op = step.action
+    interrupted = not work.forward and op.due == work.draft.interrupt_at
+    kind = ProblemType.INTERRUPTED if interrupted else ProblemType.TIMEOUT
+    what = "probe" if op.doing is Doing.PROBING else f"attempt {op.attempt}"
+    doubt(work, node, path, Problem(type=kind, title=f"no reply to {what} in time"))
