@@ -118,7 +118,7 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS n
     FROM (SELECT FROM amends.saga
           WHERE tenant = tenant.name AND status = wanted.status
-          LIMIT :at_most::integer) AS some
+          LIMIT :at_most::integer) AS bounded
 ) AS counted
 GROUP BY wanted.status;
 
