@@ -1,0 +1,84 @@
+"""What handlers are given beside their command: `Effect`, and for compensations `Undo`."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from amends_contracts import messages
+from amends_contracts.names import Key, SagaId, split_key
+
+C = TypeVar("C")
+"""A command."""
+Out = TypeVar("Out")
+"""A command's output."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Effect:
+    """The identity of one effect. Hand `key` to whatever honours idempotency keys."""
+
+    key: Key
+    """Idempotency key; the same for every attempt."""
+    attempt: int
+    saga_id: SagaId
+    step: str
+    """Step path, `legs[2].flight`."""
+    tenant: str | None = None
+    deadline: datetime | None = None
+    """When the orchestrator stops waiting for this attempt; advice."""
+    token: str | None = None
+    """Proof that the orchestrator asked for this key."""
+    definition: str | None = None
+    """`book-trip@3`."""
+    _usage: messages.Usage | None = field(default=None, repr=False)
+    _progress: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+
+    def used(self, *, model: str, input_tokens: int, output_tokens: int, usd: float | None) -> None:
+        """Report what this effect consumed; `usd` None: price unknown. The last call counts."""
+        self._usage = messages.Usage(input_tokens, output_tokens, usd, model)
+
+    @property
+    def usage(self) -> messages.Usage | None:
+        """What `used` was told."""
+        return self._usage
+
+    async def progress(self) -> None:
+        """Say that the work goes on: the step's timeout begins anew, up to ten times."""
+        if self._progress is not None:
+            await self._progress()
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Undo(Generic[C, Out]):
+    """What a compensation undoes; its handler is called only where the effect is, or may be."""
+
+    input: C
+    """The action's command."""
+    output: Out | None
+    """What the action answered; None if that is unknown: find the effect by `key`."""
+    key: Key
+    """Idempotency key of the ACTION."""
+    effect: Effect
+    """The identity of the undo itself, with a key of its own."""
+    body: Any = None
+    """The compensation's body as it came, for plans with a mapping of their own."""
+
+
+def effect_of(
+    command: messages.Command, progress: Callable[[], Awaitable[None]] | None = None
+) -> Effect:
+    """The identity that a command's headers carry."""
+    assert command.key is not None, "only forget has no key"
+    saga_id, path, _ = split_key(command.key)
+    return Effect(
+        key=command.key,
+        attempt=command.attempt,
+        saga_id=saga_id,
+        step=path or "",
+        tenant=command.tenant,
+        deadline=command.deadline,
+        token=command.token,
+        definition=command.definition,
+        _progress=progress,
+    )

@@ -1,0 +1,26 @@
+"""What all parts of one runtime share."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from amends_contracts.topology import Topology
+from amends_participants.app import Participant
+from amends_participants.runtime.database import Database
+from amends_participants.runtime.settings import ParticipantSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """One service in one process."""
+
+    app: Participant
+    database: Database
+    topology: Topology
+    settings: ParticipantSettings
+    instance: UUID
+    """Of this run of the process: leases, intents and unconfirmed replies carry it."""
+
+    @property
+    def service(self) -> str:
+        """The service's name."""
+        return self.app.service

@@ -1,0 +1,44 @@
+"""Settings of a participant process, from `AMENDS_*`. Secrets are never printed."""
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ParticipantSettings(BaseSettings):
+    """Every limit and interval of the runtime, with its default."""
+
+    model_config = SettingsConfigDict(env_prefix="AMENDS_", extra="ignore", frozen=True)
+
+    broker_url: SecretStr | None = None
+    """`amqp://user:password@host:5672/vhost`"""
+    database_url: SecretStr | None = None
+    """`postgresql://user:password@host:5432/name`: this service's own database."""
+    prefix: str = "amends"
+    """Prefix of exchange and queue names; the same everywhere."""
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Commands at work at once, of each kind (in the database, outside); a quarter is for undo."""
+    lease_s: Annotated[float, Field(gt=0)] = 30.0
+    """How long an instance that does not renew its lease counts as alive."""
+    hello_s: Annotated[float, Field(gt=0)] = 30.0
+    sweep_s: Annotated[float, Field(gt=0)] = 30.0
+    """How often to look for what dead instances left, and for replies not confirmed."""
+    long_wait_s: Annotated[float, Field(gt=0)] = 30.0
+    """A command that waits longer for its turn is taken over from the broker."""
+    drain_s: Annotated[float, Field(ge=0)] = 30.0
+    """How long handlers may go on after SIGTERM."""
+    publish_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    query_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Of every statement, also a handler's own."""
+    lock_timeout_ms: Annotated[int, Field(ge=1)] = 200
+    """Of every statement, also a handler's own; a barrier row locked longer counts as running."""
+    busy_s: Annotated[float, Field(ge=0)] = 10.0
+    """How long an action waits for another delivery of its key before it answers `progress`."""
+    skip_expired: bool = True
+    """Answer an action past its deadline `failed`, retryable, instead of running it."""
+    create_tables: bool = True
+    """Create the barrier's tables at start where they are missing."""
+    health_port: int | None = None
+    """Port of `/healthz` and `/readyz`; off by default."""
+    health_host: str = "127.0.0.1"
