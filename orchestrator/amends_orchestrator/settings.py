@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         float,
         Field(ge=0, description="How long a start without version may still get the last one."),
     ] = 0.5
+    allow_unsafe_database: Annotated[
+        bool, Field(description="Accept a database that may lose commits (`fsync=off`): for tests.")
+    ] = False
     tenant: Annotated[
         str, Field(description="Tenant of broker clients that set no `user_id`.", min_length=1)
     ] = "default"

@@ -14,7 +14,6 @@ from uuid import UUID
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.messages import Hello, Json
 from amends_contracts.names import SagaId
-
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.state import Identity, SagaStatus
 
@@ -162,6 +161,14 @@ class Store(Protocol):
         """After a commit in doubt: whether its outbox row is there."""
         ...
 
+    async def committed_batch(self, batch: Batch) -> bool:
+        """The same for any batch: one without messages has its journal for a witness.
+
+        False is not for ever: a frozen server may still carry the batch out, unless the same
+        sagas are committed again; the fence lets one of the two through.
+        """
+        ...
+
     async def rearm(self, due: Sequence[tuple[Due, datetime]]) -> None:
         """Set a later `wake_at` where id, seq and wake_at are still as seen."""
         ...
@@ -180,6 +187,15 @@ class Store(Protocol):
 
     async def claim_outbox(self, orchestrator: UUID, limit: int) -> Sequence[OutboxWrite]:
         """Take over rows of orchestrators whose lease is over (SKIP LOCKED)."""
+        ...
+
+    async def stray_outbox(
+        self, orchestrator: UUID, known: Sequence[UUID]
+    ) -> Sequence[OutboxWrite]:
+        """Own rows that are not among `known`: of a commit or claim whose answer was lost.
+
+        To be asked for after any StoreUnavailable, and not while a commit is under way.
+        """
         ...
 
     async def settle_outbox(
@@ -235,6 +251,10 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Cancel consumers and close; unacknowledged deliveries go back to the broker."""
+        ...
+
+    def is_up(self) -> bool:
+        """Whether the broker is there at this moment."""
         ...
 
     async def publish(

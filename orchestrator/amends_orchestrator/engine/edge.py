@@ -1,0 +1,308 @@
+"""From a delivery to work: decoded, authenticated and checked here, once, and nowhere again.
+
+What cannot be a message for us goes to the dead letters with its reason. What is a message but
+may not do anything (wrong token, an op of nobody) is refused: counted, acknowledged, forgotten.
+Whether it still fits its saga is not known here; that is decided in the core.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, cast
+
+from amends_contracts.amqp import AmqpMessage
+from amends_contracts.codec import (
+    BadBody,
+    BadMember,
+    WireError,
+    decode_batch,
+    decode_client,
+    decode_command,
+    decode_hello,
+    decode_reply,
+    is_batch,
+    trace_of,
+)
+from amends_contracts.messages import REF_TYPE, Cancel, Hello, Json, Outcome, Reply, Start, Trace
+from amends_contracts.names import Op, service_of, split_key, split_reply_routing_key
+from amends_contracts.problems import Problem, ProblemType
+from amends_contracts.topology import Topology
+from amends_orchestrator.core.decision import Refused
+from amends_orchestrator.core.inputs import CancelRequested, DeadLettered, ReplyReceived
+from amends_orchestrator.engine.catalog import Catalog, bad_output
+from amends_orchestrator.engine.dispatch import input_digest
+from amends_orchestrator.engine.ids import new_saga_id
+from amends_orchestrator.engine.ports import Delivery
+from amends_orchestrator.engine.tokens import Tokens
+from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, Work
+
+TenantOf = Callable[[str], Awaitable[str | None]]
+"""The tenant of an authenticated broker user; None: may do nothing here."""
+
+ANSWERED_OPS: Final = frozenset({Op.ACTION, Op.COMPENSATION, Op.PROBE})
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a delivery came to. Empty: acknowledge and be done."""
+
+    works: "list[Work]"
+    refused: tuple[str, ...] = ()
+    """Reasons of what was refused at once."""
+    dead: str | None = None
+    """The whole delivery goes to the dead letters."""
+    dead_members: tuple[BadMember, ...] = ()
+    """Members of an envelope that go there alone."""
+    answer_to: AnswerTo | None = None
+    answer: Refused | None = None
+    """The answer to a client whose request was refused at once."""
+    hello: Hello | None = None
+
+
+class Edge:
+    """Reads deliveries. Holds what a check needs, and no state of its own."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        tokens: Tokens,
+        catalog: Catalog,
+        *,
+        tenant: str,
+        tenant_of: TenantOf | None,
+    ) -> None:
+        self._topology = topology
+        self._tokens = tokens
+        self._catalog = catalog
+        self._tenant = tenant
+        self._tenant_of = tenant_of
+
+    async def read(self, delivery: Delivery) -> Reading:
+        """What a delivery asks for. Raises StoreUnavailable when a definition cannot be read."""
+        queue, message = delivery.queue, delivery.message
+        if queue == self._topology.dead_commands:
+            return self._dead_command(delivery)
+        if queue in (self._topology.start, self._topology.control):
+            return await self._client(delivery)
+        if message.exchange not in (self._topology.replies, ""):
+            return Reading([], dead=f"a reply published to exchange {message.exchange!r}")
+        if is_batch(message):
+            return self._envelope(delivery)
+        return self._single(delivery)
+
+    def learn(self, hello: Hello) -> None:
+        """Keep what a participant promises of its outputs."""
+        self._catalog.learn(hello.commands)
+
+    # --- replies -------------------------------------------------------------------------------
+
+    def _single(self, delivery: Delivery) -> Reading:
+        try:
+            found = self._reply(delivery.message)
+        except BadBody as error:
+            # The step learns that its output is unusable, operators find the message.
+            found = self._checked(error.message, delivery.message, error.reason)
+            works: list[Work] = [found] if isinstance(found, ForSaga) else []
+            return Reading(works, dead=error.reason)
+        except WireError as error:
+            return Reading([], dead=error.reason)
+        if isinstance(found, str):
+            return Reading([], refused=(found,))
+        found.handle = Handle(delivery.tag)
+        return Reading([found])
+
+    def _envelope(self, delivery: Delivery) -> Reading:
+        try:
+            members = decode_batch(delivery.message, self._topology)
+        except WireError as error:
+            return Reading([], dead=error.reason)
+        reading = Reading([])
+        refused: list[str] = []
+        bad: list[BadMember] = []
+        for index, member in enumerate(members):
+            if isinstance(member, BadMember):
+                bad.append(member)
+                continue
+            try:
+                found = self._reply(member)
+            except BadBody as error:
+                found = self._checked(error.message, member, error.reason)
+                bad.append(BadMember(index, error.reason, member.body))
+            except WireError as error:
+                bad.append(BadMember(index, error.reason, member.body))
+                continue
+            if isinstance(found, str):
+                refused.append(found)
+            else:
+                reading.works.append(found)
+        handle = Handle(delivery.tag, left=len(reading.works))
+        for work in reading.works:
+            work.handle = handle
+        reading.refused, reading.dead_members = tuple(refused), tuple(bad)
+        return reading
+
+    def _reply(self, message: AmqpMessage) -> ForSaga | str:
+        return self._checked(decode_reply(message), message, None)
+
+    def _checked(self, reply: Reply, message: AmqpMessage, bad_body: str | None) -> ForSaga | str:
+        """The reply as work, or the reason for which it is refused. WireError: foreign."""
+        try:
+            service, _ = split_reply_routing_key(message.routing_key)
+        except ValueError as error:
+            raise WireError(str(error)) from None
+        if service_of(reply.type) != service:
+            raise WireError(f"routing key: expected service {service_of(reply.type)!r}")
+        if message.user_id is not None and message.user_id != service:
+            raise WireError(f"property user_id: expected the service {service!r}")
+        if not self._tokens.verify(reply.key, reply.token):
+            return "token"
+        _, path, op = split_key(reply.key)
+        if path is None or op not in ANSWERED_OPS:
+            return f"op-{op}"
+        output = problem = bad = None
+        if reply.outcome is Outcome.SUCCEEDED:
+            output, bad = self._output(reply, op, bad_body)
+        elif reply.outcome is not Outcome.PROGRESS:
+            problem = _problem(reply)
+        after = reply.retry_after_s
+        received = ReplyReceived(
+            path=path,
+            op=op,
+            attempt=reply.attempt,
+            service=service,
+            outcome=reply.outcome,
+            output=output,
+            problem=problem,
+            retryable=reply.retryable,
+            retry_after=None if after is None else timedelta(seconds=after),
+            usage=reply.usage,
+            bad_output=bad,
+        )
+        return ForSaga(saga_id=reply.saga_id, message=received)
+
+    def _output(
+        self, reply: Reply, op: Op, bad_body: str | None
+    ) -> tuple[dict[str, object] | None, Problem | None]:
+        """The decoded output, or why there is none that can be used."""
+        if bad_body is not None:
+            return None, bad_output(bad_body)
+        if reply.content_type == REF_TYPE:
+            return None, bad_output("an output by reference was not asked for")
+        output = reply.json()
+        if op is Op.ACTION:
+            bad = self._catalog.output_problem(reply.type, output)
+            if bad is not None:
+                return None, bad
+        return output, None
+
+    # --- clients -------------------------------------------------------------------------------
+
+    async def _client(self, delivery: Delivery) -> Reading:
+        message = delivery.message
+        if message.routing_key == "hello":
+            try:
+                return Reading([], hello=decode_hello(message))
+            except WireError as error:
+                return Reading([], dead=error.reason)
+        answer_to = _answer_to(message)
+        try:
+            asked = decode_client(message)
+        except WireError as error:
+            refused = Refused(type=ProblemType.BAD_REQUEST, detail=error.reason)
+            return Reading([], dead=error.reason, answer_to=answer_to, answer=refused)
+        tenant = await self._tenant_for(message.user_id)
+        if tenant is None:
+            detail = f"broker user {message.user_id!r} belongs to no tenant"
+            refused = Refused(type=ProblemType.FORBIDDEN, detail=detail)
+            return Reading([], refused=("forbidden",), answer_to=answer_to, answer=refused)
+        by = message.user_id or "broker"
+        match asked:
+            case Start():
+                found = await self.start(tenant, by, asked, trace_of(message))
+            case Cancel():
+                wanted = CancelRequested(reason=asked.reason, by=by)
+                found = ForSaga(saga_id=asked.saga_id, message=wanted, tenant=tenant)
+            case _:
+                detail = f"{message.routing_key} is not served by this version"
+                found = Refused(type=ProblemType.UNSUPPORTED, detail=detail)
+        if isinstance(found, Refused):
+            return Reading([], refused=(found.type,), answer_to=answer_to, answer=found)
+        found.handle, found.answer_to = Handle(delivery.tag), answer_to
+        return Reading([found])
+
+    async def start(
+        self, tenant: str, by: str, start: Start, trace: Trace | None
+    ) -> ForStart | Refused:
+        """A start with its definition found and its input checked, or what is wrong with it."""
+        registered = await self._catalog.get(start.definition, start.version)
+        if registered is None:
+            version = "" if start.version is None else f", version {start.version}"
+            detail = f"no definition {start.definition!r}{version} is registered"
+            return Refused(type=ProblemType.NOT_FOUND, detail=detail)
+        errors = registered.input.errors(start.input)
+        if errors:
+            first = errors[0]
+            detail = f"input{first.path}: {first.reason}"
+            errors = tuple(e.model_copy(update={"path": f"/input{e.path}"}) for e in errors)
+            return Refused(type=ProblemType.BAD_REQUEST, detail=detail, errors=errors)
+        return ForStart(
+            saga_id=new_saga_id(),
+            tenant=tenant,
+            by=by,
+            start=start,
+            registered=registered,
+            input_digest=input_digest(start.input),
+            labels=_labels(registered.definition.labels, start),
+            trace=trace,
+        )
+
+    async def _tenant_for(self, user_id: str | None) -> str | None:
+        if user_id is None or self._tenant_of is None:
+            return self._tenant
+        return await self._tenant_of(user_id)
+
+    # --- dead letters --------------------------------------------------------------------------
+
+    def _dead_command(self, delivery: Delivery) -> Reading:
+        """A command that nobody could take reaches its step; all else is for operators alone."""
+        try:
+            command = decode_command(delivery.message)
+        except BadBody as error:
+            command = error.message
+        except WireError:
+            return Reading([])
+        if command.key is None or command.saga_id is None:
+            return Reading([])
+        if not self._tokens.verify(command.key, command.token):
+            return Reading([], refused=("dead-letter-token",))
+        _, path, op = split_key(command.key)
+        if path is None or op not in ANSWERED_OPS:
+            return Reading([])
+        headers = delivery.message.headers
+        reason = headers.get("amends-reason") or headers.get("x-first-death-reason") or "unknown"
+        letter = DeadLettered(path=path, op=op, attempt=command.attempt, reason=str(reason))
+        found = ForSaga(saga_id=command.saga_id, message=letter, handle=Handle(delivery.tag))
+        return Reading([found])
+
+
+def _problem(reply: Reply) -> Problem:
+    try:
+        return reply.problem()
+    except ValueError:
+        return Problem(title="The participant sent no readable problem")
+
+
+def _answer_to(message: AmqpMessage) -> AnswerTo | None:
+    return AnswerTo(message.reply_to, message.correlation_id) if message.reply_to else None
+
+
+def _labels(names: tuple[str, ...], start: Start) -> dict[str, str]:
+    """The labels given, and those that the definition takes from the input."""
+    labels = dict(start.labels)
+    given: object = start.input
+    members = cast("dict[str, Json]", given) if isinstance(given, dict) else {}
+    for name in names:
+        value = members.get(name)
+        if isinstance(value, str | int | float | bool) and name not in labels:
+            labels[name] = value if isinstance(value, str) else str(value).lower()
+    return labels

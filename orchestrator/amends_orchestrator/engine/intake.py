@@ -1,0 +1,255 @@
+"""The one loop of an orchestrator: what has arrived is a batch, decided and committed as a whole.
+
+No linger and no minimum: a lone message goes at once, a flood makes big batches. Between the
+starts of two batches lies a least time, which is free at saturation. Intake stops while too many
+outbox rows are not confirmed: what cannot be published need not be decided.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+
+from amends_contracts.amqp import AmqpMessage
+from amends_contracts.topology import Topology
+from amends_orchestrator.core.decision import Refused
+from amends_orchestrator.engine.commit import Committer, Durable
+from amends_orchestrator.engine.counters import Counters
+from amends_orchestrator.engine.dispatch import Dispatcher
+from amends_orchestrator.engine.edge import Edge, Reading
+from amends_orchestrator.engine.holdings import Holdings
+from amends_orchestrator.engine.inbox import Inbox
+from amends_orchestrator.engine.ports import (
+    Clock,
+    Delivery,
+    DeliveryTag,
+    Store,
+    StoreUnavailable,
+    Transport,
+)
+from amends_orchestrator.engine.relay import Relay
+from amends_orchestrator.engine.tasks import Tasks
+from amends_orchestrator.engine.tracing import Tracing
+from amends_orchestrator.engine.work import AnswerTo, Handle, Result, Work
+
+log = logging.getLogger(__name__)
+
+ANSWER_TIMEOUT_S = 10.0
+AWAY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Limits of the loop."""
+
+    batch_max: int
+    between_s: float
+
+
+class Intake:
+    """Collects work, has it committed, and tells everybody what came of it."""
+
+    def __init__(
+        self,
+        store: Store,
+        transport: Transport,
+        edge: Edge,
+        committer: Committer,
+        dispatcher: Dispatcher,
+        tracing: Tracing,
+        clock: Clock,
+        counters: Counters,
+        topology: Topology,
+        pace: Pace,
+        *,
+        tasks: Tasks,
+        inbox: Inbox,
+        relay: Relay,
+        holdings: Holdings,
+    ) -> None:
+        self._store = store
+        self._transport = transport
+        self._edge = edge
+        self._committer = committer
+        self._dispatcher = dispatcher
+        self._tracing = tracing
+        self._clock = clock
+        self._counters = counters
+        self._topology = topology
+        self._pace = pace
+        self._tasks = tasks
+        self._inbox = inbox
+        self._relay = relay
+        self._holdings = holdings
+        self._arrival: asyncio.Task[Sequence[Delivery]] | None = None
+        self.boundary = asyncio.Lock()
+        """Held while a batch is under way; who holds it has no batch in hand."""
+        self.idle = asyncio.Event()
+        """Nothing is in hand and nothing waits."""
+
+    async def run(self) -> None:
+        """Batch after batch, until cancelled."""
+        try:
+            while True:
+                await self._relay.room()
+                await self._something()
+                self.idle.clear()
+                started = self._clock.monotonic()
+                async with self.boundary:
+                    await self._batch()
+                rest = self._pace.between_s - (self._clock.monotonic() - started)
+                if rest > 0:
+                    await self._clock.sleep(rest)
+        finally:
+            if self._arrival is not None:
+                self._arrival.cancel()
+
+    async def _something(self) -> None:
+        """Wait for a delivery or for work put in."""
+        if self._arrival is None:
+            limit = self._pace.batch_max
+            self._arrival = asyncio.create_task(self._transport.arrived(limit, None))
+        if self._inbox or self._arrival.done():
+            return
+        self.idle.set()
+        news = asyncio.create_task(self._inbox.news())
+        try:
+            await asyncio.wait({self._arrival, news}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+
+    async def _batch(self) -> None:
+        deliveries: Sequence[Delivery] = ()
+        if self._arrival is not None and self._arrival.done():
+            deliveries = self._arrival.result()
+            self._arrival = None
+        works, settled = await self._read(deliveries)
+        await self._transport.acknowledge(settled)
+        room = max(1, self._pace.batch_max - len(works))
+        works = self._inbox.take(room) + works
+        if works:
+            await self._commit(works)
+
+    async def _commit(self, works: Sequence[Work]) -> None:
+        settlements = self._relay.settlements()
+        written = False
+        tags: list[DeliveryTag] = []
+
+        def done(durable: Durable) -> None:
+            nonlocal written
+            written = written or durable.assembled.batch is not None
+            tags.extend(self._committed(durable))
+
+        await self._committer.run(works, settlements, done)
+        if written:
+            self._relay.settle(settlements)
+        await self._transport.acknowledge(tags)
+
+    def _committed(self, durable: Durable) -> list[DeliveryTag]:
+        """Publish, and tell everybody. Nothing here waits: the batch is over."""
+        assembled = durable.assembled
+        self._counters.batches += 1
+        self._counters.messages += len(assembled.results)
+        self._counters.commands += len(assembled.messages)
+        if assembled.messages:
+            self._relay.accept(durable.outbox_id, assembled.messages)
+        for message, decision in assembled.decided:
+            self._tracing.decided(decision.saga.identity, message, decision, assembled.now)
+        tags: list[DeliveryTag] = []
+        for work, result in assembled.results:
+            self._tell(work, result)
+            if work.handle is not None:
+                tags += _over(work.handle)
+            self._inbox.looked_at(work)
+        self._inbox.put_back(assembled.leftover)
+        if assembled.rearm:
+            self._tasks.begin(self._quietly(self._store.rearm(assembled.rearm)))
+        if assembled.earliest_wake is not None:
+            self._holdings.note_wake(assembled.now, assembled.earliest_wake)
+        return tags
+
+    def _tell(self, work: Work, result: Result) -> None:
+        if isinstance(result, Refused):
+            reason = "duplicate" if result.duplicate else result.type.value
+            self._counters.refused[reason] += 1
+        if work.done is not None and not work.done.done():
+            work.done.set_result(result)
+        if work.answer_to is not None:
+            self._answer(work.answer_to, result)
+
+    def _answer(self, to: AnswerTo, result: Result) -> None:
+        """Not through the outbox: a client that hears nothing asks again under the same key."""
+        message = self._dispatcher.answer(to, result)
+        if message is not None:
+            self._tasks.begin(self._publish_answer(message))
+
+    async def _publish_answer(self, message: AmqpMessage) -> None:
+        await self._transport.publish([message], ANSWER_TIMEOUT_S)
+
+    # --- deliveries ----------------------------------------------------------------------------
+
+    async def _read(self, deliveries: Sequence[Delivery]) -> tuple[list[Work], list[DeliveryTag]]:
+        """The work that deliveries bring, and the tags of those that are over already."""
+        works: list[Work] = []
+        over: list[DeliveryTag] = []
+        for delivery in deliveries:
+            reading = await self._until_read(delivery)
+            works += reading.works
+            if self._reacted(delivery, reading):
+                over.append(delivery.tag)
+        return works, over
+
+    async def _until_read(self, delivery: Delivery) -> Reading:
+        while True:
+            try:
+                return await self._edge.read(delivery)
+            except StoreUnavailable as away:
+                log.warning("the database is away: %s", away)
+                await self._clock.sleep(AWAY_S)
+
+    def _reacted(self, delivery: Delivery, reading: Reading) -> bool:
+        """Refusals, dead letters, answers and hellos of a reading; whether it is over."""
+        for reason in reading.refused:
+            self._counters.refused[reason] += 1
+        for member in reading.dead_members:
+            self._dead_member(delivery, member.body, member.reason)
+        if reading.answer_to is not None and reading.answer is not None:
+            self._answer(reading.answer_to, reading.answer)
+        if reading.dead is not None:
+            self._counters.dead_lettered[_kind(reading.dead)] += 1
+            log.warning("%s: dead-lettered: %s", delivery.queue, reading.dead)
+            self._tasks.begin(self._transport.reject(delivery.tag, reading.dead))
+            return False
+        if reading.hello is not None:
+            self._edge.learn(reading.hello)
+            self._tasks.begin(self._quietly(self._store.keep_hello(reading.hello)))
+        return not reading.works
+
+    def _dead_member(self, delivery: Delivery, body: bytes, reason: str) -> None:
+        self._counters.dead_lettered[_kind(reason)] += 1
+        message = AmqpMessage(
+            exchange=self._topology.dead,
+            routing_key=delivery.message.routing_key,
+            body=body,
+            message_id=delivery.message.message_id,
+            headers={"amends-reason": reason[:1000]},
+            mandatory=False,
+        )
+        self._tasks.begin(self._publish_answer(message))
+
+    async def _quietly(self, call: Awaitable[None]) -> None:
+        """A write that is a hint, or is repeated by itself: the database may be away."""
+        try:
+            await call
+        except StoreUnavailable as away:
+            log.info("skipped: %s", away)
+
+
+def _over(handle: Handle) -> list[DeliveryTag]:
+    handle.left -= 1
+    return [handle.tag] if handle.left == 0 else []
+
+
+def _kind(reason: str) -> str:
+    """What of a reason may be counted: not what a stranger wrote into the message."""
+    return reason.partition(",")[0].partition(":")[0][:60]

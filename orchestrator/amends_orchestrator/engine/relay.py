@@ -1,0 +1,143 @@
+"""Publishing what is committed, until the broker has it.
+
+An outbox row is settled when each of its messages is confirmed or returned. What is neither (nack,
+timeout, lost connection) is published again under the same message id, with backoff, and the row
+is rewritten to what is still open. A returned command is a fact that its saga is told.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable, Sequence
+from typing import Final
+from uuid import UUID
+
+from amends_contracts.amqp import AmqpMessage
+from amends_contracts.codec import dump_messages, load_messages
+from amends_contracts.names import service_of, split_key
+from amends_orchestrator.core.inputs import Returned
+from amends_orchestrator.engine.commit import Settlements
+from amends_orchestrator.engine.counters import Counters
+from amends_orchestrator.engine.inbox import Inbox
+from amends_orchestrator.engine.ports import Clock, OutboxWrite, PublishResult, Transport
+from amends_orchestrator.engine.tasks import Tasks
+from amends_orchestrator.engine.work import ForSaga
+
+log = logging.getLogger(__name__)
+
+BACKOFF_S: Final = 0.1
+BACKOFF_S_MAX: Final = 5.0
+
+
+class Relay:
+    """One publishing task per outbox row; at most so many that intake stops for them."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        counters: Counters,
+        *,
+        tasks: Tasks,
+        timeout_s: float,
+        unsettled_max: int,
+        inbox: Inbox,
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._counters = counters
+        self._tasks = tasks
+        self._timeout_s = timeout_s
+        self._unsettled_max = unsettled_max
+        self._inbox = inbox
+        self._open: set[UUID] = set()
+        """Rows with messages that the broker may not have."""
+        self._settled: dict[UUID, None] = {}
+        """Rows to delete with the next batch."""
+        self._rewritten: dict[UUID, OutboxWrite] = {}
+        """Rows to rewrite with the next batch."""
+        self._changed = asyncio.Event()
+
+    @property
+    def unsettled(self) -> int:
+        """Rows with messages that the broker may not have."""
+        return len(self._open)
+
+    def known(self) -> list[UUID]:
+        """Every row that this relay has in hand."""
+        return [*self._open, *self._settled]
+
+    async def room(self) -> None:
+        """Wait until one more row may be published."""
+        while len(self._open) >= self._unsettled_max:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def drained(self) -> None:
+        """Wait until the broker has everything."""
+        while self._open:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def accept(self, row_id: UUID, messages: Sequence[AmqpMessage]) -> None:
+        """Publish a committed row. A row already in hand is not taken twice."""
+        if row_id in self._open or row_id in self._settled:
+            return
+        self._open.add(row_id)
+        self._tasks.begin(self._publish(row_id, messages))
+
+    def adopt(self, rows: Iterable[OutboxWrite]) -> None:
+        """Publish rows that another orchestrator, or a commit in doubt, left behind."""
+        for row in rows:
+            self._counters.republished += row.n
+            self.accept(row.id, load_messages(row.body))
+
+    def settlements(self) -> Settlements:
+        """What the next write to the store can settle; it stays until `settle`."""
+        return Settlements(tuple(self._settled), tuple(self._rewritten.values()))
+
+    def settle(self, done: Settlements) -> None:
+        """The store has written these."""
+        for row_id in done.settled:
+            self._settled.pop(row_id, None)
+        for row in done.rewritten:
+            if self._rewritten.get(row.id) is row:
+                del self._rewritten[row.id]
+
+    async def _publish(self, row_id: UUID, messages: Sequence[AmqpMessage]) -> None:
+        left, failures = list(messages), 0
+        while left:
+            results = await self._transport.publish(left, self._timeout_s)
+            for message, result in zip(left, results, strict=True):
+                if result is PublishResult.RETURNED:
+                    self._returned(message)
+            still = [m for m, r in zip(left, results, strict=True) if r is PublishResult.UNKNOWN]
+            if still:
+                if len(still) < len(left):
+                    body = dump_messages(still)
+                    self._rewritten[row_id] = OutboxWrite(id=row_id, n=len(still), body=body)
+                failures += 1
+                self._counters.republished += len(still)
+                await self._back_off(failures, len(still))
+            left = still
+        # The row goes in the batch that takes in the returns, or in one after it.
+        self._rewritten.pop(row_id, None)
+        self._settled[row_id] = None
+        self._open.discard(row_id)
+        self._changed.set()
+
+    def _returned(self, message: AmqpMessage) -> None:
+        key, attempt = message.headers.get("amends-key"), message.headers.get("amends-attempt")
+        if not isinstance(key, str) or not isinstance(attempt, int) or message.type is None:
+            return
+        self._counters.undeliverable[service_of(message.type)] += 1
+        saga_id, path, op = split_key(key)
+        if path is not None:
+            returned = Returned(path=path, op=op, attempt=attempt)
+            self._inbox.put(ForSaga(saga_id=saga_id, message=returned))
+
+    async def _back_off(self, failures: int, count: int) -> None:
+        if failures == 1:
+            log.warning("%d messages not confirmed; publishing them again", count)
+        ceiling = min(BACKOFF_S_MAX, BACKOFF_S * 2**failures)
+        await self._clock.sleep(ceiling * random.uniform(0.5, 1.0))

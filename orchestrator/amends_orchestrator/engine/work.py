@@ -1,0 +1,73 @@
+"""The unit of the intake: one message for a saga, or one start, and who waits for its result.
+
+A work item comes from a delivery (acknowledged after commit), from a caller in this process (its
+future is resolved after commit), or from the engine itself (nobody waits).
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from amends_contracts.messages import Start, StartAnswer, Trace
+from amends_contracts.names import SagaId
+from amends_orchestrator.core.decision import Decision, Refused
+from amends_orchestrator.core.inputs import Input
+from amends_orchestrator.engine.catalog import Registered
+from amends_orchestrator.engine.ports import DeliveryTag, Due
+
+Result: TypeAlias = Decision | Refused | StartAnswer
+
+
+@dataclass(slots=True, eq=False)
+class Handle:
+    """A delivery, acknowledged when all the work that it brought is committed or refused."""
+
+    tag: DeliveryTag
+    left: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTo:
+    """A client's own queue."""
+
+    reply_to: str
+    correlation_id: str | None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Work:
+    handle: Handle | None = None
+    answer_to: AnswerTo | None = None
+    done: "asyncio.Future[Result] | None" = None
+    result: Result | None = None
+    """Set by the decision; worth nothing before the commit."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ForSaga(_Work):
+    """A message for a saga that should exist."""
+
+    saga_id: SagaId
+    message: Input
+    tenant: str | None = None
+    """Whose saga it must be; None for what a token proves."""
+    due: Due | None = None
+    """Of a wake-up: what was due, to be re-armed."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ForStart(_Work):
+    """A start whose definition is found and whose input fits the schema."""
+
+    saga_id: SagaId
+    """The id that the saga will have if this start creates it; the same over every retry."""
+    tenant: str
+    by: str
+    start: Start
+    registered: Registered
+    input_digest: str
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+    trace: Trace | None = None
+
+
+Work: TypeAlias = ForSaga | ForStart
