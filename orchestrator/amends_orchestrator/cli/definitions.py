@@ -1,6 +1,6 @@
 """Commands on definitions: register one with a service, verify one offline."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
@@ -9,8 +9,10 @@ from rich.text import Text
 from amends_orchestrator.cli import options, output
 from amends_orchestrator.cli.address import find_service
 from amends_orchestrator.cli.exits import Exit
-from amends_orchestrator.cli.plan_source import Source, load
 from amends_orchestrator.cli.rest import Rest
+
+if TYPE_CHECKING:
+    from amends_orchestrator.cli.plan_source import Source
 
 FileOrPlan = Annotated[
     str, typer.Argument(help="A .json, .yaml or .py file, or `module:plan`.", metavar="FILE")
@@ -19,6 +21,8 @@ FileOrPlan = Annotated[
 
 def register(file: FileOrPlan, *, url: options.Url = None, as_json: options.Json = False) -> None:
     """Register a definition; the same content again is no change."""
+    from amends_orchestrator.cli.plan_source import load
+
     source = load(file)
     with Rest(find_service(url)) as rest:
         answer = rest.post("/v1/definitions", source.document)
@@ -30,6 +34,8 @@ def verify(file: FileOrPlan, *, as_json: options.Json = False) -> None:
 
     Exit code 0 if it can, 1 with findings, 2 if the file cannot be read.
     """
+    from amends_orchestrator.cli.plan_source import load
+
     source = load(file)
     findings = source.verify()
     result = {
@@ -43,11 +49,11 @@ def verify(file: FileOrPlan, *, as_json: options.Json = False) -> None:
         raise typer.Exit(Exit.REFUSED)
 
 
-def _registered(source: Source) -> Text:
+def _registered(source: "Source") -> Text:
     return Text.assemble((f"{source.title} ", "name"), ("registered", "ok"))
 
 
-def _verified(source: Source) -> Group:
+def _verified(source: "Source") -> Group:
     lines = [Text.assemble((source.title, "name"), ("  can work", "ok"))]
     findings = source.verify()
     if findings:

@@ -46,6 +46,8 @@ class Machine:
     orchestrators: int = 1
     keep: bool = False
     """Whether the servers' data stays for the next time."""
+    code: tuple[str, ...] = ()
+    """Modules, files or folders to run embedded."""
     embedded: bool = False
     """One process with the in-process transport in place of broker and processes."""
     with_key: bool = True
@@ -82,13 +84,9 @@ class Machine:
 
     def start(self) -> None:
         """Bring everything up; CliError with what to do when something cannot be had."""
-        self._claim()
-        self._start_servers()
-        self.say("migrate")
-        self._prepare_databases()
+        self.start_servers()
         self.say("start the programs")
-        self._start_programs()
-        self.write_up()
+        self.start_programs()
         self.wait_ready()
 
     def end(self) -> None:
@@ -118,6 +116,17 @@ class Machine:
         assert self._database is not None
         name = ENGINE_DATABASE if self.embedded else service
         return schema.with_database(self._database.url, name)
+
+    def restart(self, name: str) -> None:
+        """End a child in order and start it again, with a log of its own."""
+        self.supervisor.stop(name)
+        self.log_of(name).unlink(missing_ok=True)
+        self.supervisor.start(name)
+        self.write_up()
+
+    def hold(self, name: str) -> None:
+        """Leave a child that ended as it is, until `restart`."""
+        self.supervisor.stop(name)
 
     def log_of(self, name: str) -> Path:
         """Where a child writes."""
@@ -192,8 +201,9 @@ class Machine:
         for log in (self.home / "logs").glob("*.log"):
             log.unlink()
 
-    def _start_servers(self) -> None:
-        """Postgres and RabbitMQ side by side: the second takes seconds."""
+    def start_servers(self) -> None:
+        """Postgres and RabbitMQ side by side, for the second takes seconds; migrated databases."""
+        self._claim()
         data = self.home / "data" if self.keep else None
         self.say("start Postgres" if self.embedded else "start Postgres and RabbitMQ")
         with ThreadPoolExecutor(2) as pool:
@@ -215,6 +225,8 @@ class Machine:
             self._broker = broker.result() if not broker.exception() else None
             _raise_for(broker)
         _raise_for(database)
+        self.say("migrate")
+        self._prepare_databases()
 
     def _prepare_databases(self) -> None:
         assert self._database is not None
@@ -224,7 +236,8 @@ class Machine:
         if self.with_key:
             self.api_key = asyncio.run(schema.create_key(self.database_url, "amends up"))
 
-    def _start_programs(self) -> None:
+    def start_programs(self) -> None:
+        """Start orchestrators and participants, and write up.json."""
         token = (
             folders.secret(self.home / "data", "token") if self.keep else secrets.token_urlsafe(32)
         )
@@ -238,7 +251,11 @@ class Machine:
         }
         if self.embedded:
             self._start_embedded(engine)
-            return
+        else:
+            self._start_processes(engine)
+        self.write_up()
+
+    def _start_processes(self, engine: dict[str, str]) -> None:
         for n in range(self.orchestrators):
             name = "orchestrator" if n == 0 else f"orchestrator-{n + 1}"
             own = engine if n == 0 else engine | {"AMENDS_API_PORT": str(free_port())}
@@ -254,13 +271,12 @@ class Machine:
                 self._run(service, ["amends_participants", app], own)
 
     def _start_embedded(self, engine: dict[str, str]) -> None:
-        modules = [app.partition(":")[0] for app in self.services_programs()]
-        own = engine | {"PYTHONPATH": _path_with(examples_folder())}
-        self._run("orchestrator", ["amends_orchestrator.cli.embedded", *modules], own)
-
-    def services_programs(self) -> list[str]:
-        """The example's programs."""
-        return list(self.example.services.values()) if self.example else []
+        code, own = list(self.code), dict(engine)
+        if self.example:
+            named = [self.example.plan, *self.example.services.values()]
+            code += [reference.partition(":")[0] for reference in named]
+            own["PYTHONPATH"] = _path_with(examples_folder())
+        self._run("orchestrator", ["amends_orchestrator.cli.embedded", *code], own)
 
     def _run(self, name: str, module: list[str], own: dict[str, str]) -> None:
         env = {"PYTHONUNBUFFERED": "1", **self.extra_env, **own}

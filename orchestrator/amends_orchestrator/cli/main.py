@@ -6,7 +6,20 @@ from collections.abc import Sequence
 
 import typer
 
-from amends_orchestrator.cli import doctor, keys, migrate, new, operate, output, sagas
+from amends_orchestrator.cli import (
+    definitions,
+    demo,
+    dev,
+    doctor,
+    keys,
+    migrate,
+    new,
+    operate,
+    output,
+    sagas,
+    serve,
+    up,
+)
 from amends_orchestrator.cli.exits import CliError, Exit
 
 app = typer.Typer(
@@ -25,14 +38,16 @@ _SAGAS = "Sagas"
 _OPERATE = "Operate"
 _SERVICE = "Run the service"
 
-for _command in (new.new,):
+for _command in (demo.demo, new.new, dev.dev, up.up):
     app.command(rich_help_panel=_START)(_command)
+for _command in (definitions.verify, definitions.register):
+    app.command(rich_help_panel=_SAGAS)(_command)
 for _command in (sagas.start, sagas.show, sagas.undo_plan, sagas.cancel, sagas.undo, sagas.trace):
     app.command(rich_help_panel=_SAGAS)(_command)
 app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
 for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):
     app.command(rich_help_panel=_OPERATE)(_command)
-for _command in (doctor.doctor, migrate.migrate):
+for _command in (serve.serve, migrate.migrate, doctor.doctor):
     app.command(rich_help_panel=_SERVICE)(_command)
 app.add_typer(keys.keys, name="keys", rich_help_panel=_SERVICE)
 

@@ -14,7 +14,13 @@ from types import ModuleType
 from typing import Any, cast
 
 from amends_contracts.definition import Definition
-from amends_contracts.documents import BadDocument, dump_definition, load_definition
+from amends_contracts.documents import (
+    BadDocument,
+    Document,
+    describe,
+    dump_definition,
+    load_document,
+)
 from amends_contracts.plan import Plan, PlanError
 from amends_contracts.problems import FieldError
 from amends_orchestrator.cli.exits import CliError, Exit
@@ -24,10 +30,10 @@ DOCUMENTS = frozenset({".json", ".yaml", ".yml"})
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A definition, and the Plan it came from, if it did."""
+    """A definition, and the Plan or text it came from, which knows the author's lines."""
 
     definition: Definition
-    plan: Plan[Any] | None = None
+    origin: Plan[Any] | Document
 
     @property
     def title(self) -> str:
@@ -44,9 +50,8 @@ class Source:
         from amends_orchestrator.cel import CelExpressions
         from amends_orchestrator.core import verify
 
-        commands = self.plan.commands if self.plan else {}
-        found = verify(self.definition, commands, CelExpressions())
-        return self.plan.located(found) if self.plan else found
+        commands = self.origin.commands if isinstance(self.origin, Plan) else {}
+        return self.origin.located(verify(self.definition, commands, CelExpressions()))
 
 
 def load(reference: str) -> Source:
@@ -59,9 +64,9 @@ def load(reference: str) -> Source:
         return _from_document(path)
     if path.suffix == ".py":
         _must_be_file(path)
-        return _from_module(_import_file(path), attribute, reference)
+        return _from_module(import_file(path), attribute, reference)
     if attribute:
-        return _from_module(_import_module(file), attribute, reference)
+        return _from_module(import_module(file), attribute, reference)
     raise CliError(
         f"{reference!r} names no definition.",
         "Give a .json, .yaml or .py file, or `module:plan`.",
@@ -84,9 +89,11 @@ def on_path(*folders: Path) -> Generator[None]:
 def _from_document(path: Path) -> Source:
     _must_be_file(path)
     try:
-        return Source(load_definition(path))
+        document = load_document(path)
     except BadDocument as error:
-        raise CliError("\n".join(_said(e) for e in error.errors), exit_code=Exit.USAGE) from error
+        said = "\n".join(describe(e) for e in error.errors)
+        raise CliError(said, exit_code=Exit.USAGE) from error
+    return Source(document.definition, document)
 
 
 def _from_module(module: ModuleType, attribute: str, reference: str) -> Source:
@@ -94,11 +101,11 @@ def _from_module(module: ModuleType, attribute: str, reference: str) -> Source:
         plan = getattr(module, attribute, None)
         if not isinstance(plan, Plan):
             raise _no_plan(f"{reference}: {attribute!r} is not a Plan")
-        return _from_plan(plan)
+        return from_plan(plan)
     plans = plans_in(module)
     if len(plans) != 1:
         raise _no_plan(f"{reference} holds {len(plans) or 'no'} plans")
-    return _from_plan(plans[0])
+    return from_plan(plans[0])
 
 
 def plans_in(module: ModuleType) -> list[Plan[Any]]:
@@ -111,14 +118,15 @@ def plans_in(module: ModuleType) -> list[Plan[Any]]:
     return list(found.values())
 
 
-def _from_plan(plan: Plan[Any]) -> Source:
+def from_plan(plan: Plan[Any]) -> Source:
+    """The plan's definition; CliError with the author's line where it cannot be one."""
     try:
         return Source(plan.document(), plan)
     except PlanError as error:
         raise CliError(str(error), exit_code=Exit.USAGE) from error
 
 
-def _import_file(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
     """Import a file under the name it has in its package, so that its own imports work."""
     resolved = path.resolve()
     names = [resolved.stem]
@@ -129,10 +137,11 @@ def _import_file(path: Path) -> ModuleType:
     if names[-1] == "__init__":
         names.pop()
     with on_path(folder):
-        return _import_module(".".join(names))
+        return import_module(".".join(names))
 
 
-def _import_module(name: str) -> ModuleType:
+def import_module(name: str) -> ModuleType:
+    """Import by name, also from the working folder; the author's errors as CliError."""
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
@@ -180,10 +189,3 @@ def _no_plan(what: str) -> CliError:
     return CliError(
         f"{what}.", "Name it: file.py:plan, where `plan = Plan(…)`.", exit_code=Exit.USAGE
     )
-
-
-def _said(error: FieldError) -> str:
-    place = f"{error.file or ''}{f':{error.line}' if error.line else ''}"
-    where = " ".join(part for part in (place, error.path) if part)
-    remedy = f" ({error.remedy})" if error.remedy else ""
-    return f"{where or '/'}: {error.reason}{remedy}"

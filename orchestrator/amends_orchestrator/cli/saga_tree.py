@@ -46,6 +46,7 @@ SAGA: Mapping[str, Look] = {
     "completed": Look("✔", "ok", "completed"),
     "compensated": Look("↩", "undone", "compensated"),
 }
+GROUP = Look(" ", "quiet", "")
 NOT_RUN = Look("·", "quiet", "not run")
 TERMINAL = frozenset({"completed", "compensated"})
 
@@ -80,9 +81,24 @@ def nodes_of(view: View) -> Sequence[View]:
 
 
 def _rows(nodes: Sequence[View], depth: int, over: bool) -> Iterator[Row]:
+    """Steps in the tree's order. A group (branch, case) of several steps has a line of its own."""
     for node in nodes:
-        yield Row(depth, node, _look(node, over))
-        yield from _rows(node.get("children", ()), depth + 1, over)
+        if "path" in node:
+            yield Row(depth, node, _look(node, over))
+            yield from _rows(node.get("children") or (), depth + 1, over)
+            continue
+        steps: Sequence[View] = node.get("steps") or ()
+        if node.get("chosen") is False:
+            yield Row(depth, _group(node, "not taken"), NOT_RUN)
+        elif len(steps) == 1:
+            yield from _rows(steps, depth, over)
+        elif steps:
+            yield Row(depth, _group(node, "branch"), GROUP)
+            yield from _rows(steps, depth + 1, over)
+
+
+def _group(node: View, kind: str) -> View:
+    return {"path": str(node.get("name") or ""), "kind": kind, "status": ""}
 
 
 def _look(step: View, over: bool) -> Look:

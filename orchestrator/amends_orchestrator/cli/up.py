@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,8 +15,10 @@ from rich.table import Table
 from amends_orchestrator.cli import options, output
 from amends_orchestrator.cli.example import find_example
 from amends_orchestrator.cli.exits import Exit
-from amends_orchestrator.cli.machine import Machine
-from amends_orchestrator.cli.supervisor import Event
+
+if TYPE_CHECKING:
+    from amends_orchestrator.cli.machine import Machine
+    from amends_orchestrator.cli.supervisor import Event
 
 POLL_S = 0.2
 
@@ -46,6 +48,8 @@ def up(
     Writes .amends/up.json with addresses, key and pids, so that the other commands find it from
     here and from the folders below. Ends all it started on Ctrl-C.
     """
+    from amends_orchestrator.cli.machine import Machine
+
     shown = output.console(stderr=True)
     machine = Machine(
         folder=Path.cwd(),
@@ -68,21 +72,21 @@ def up(
         look_after(machine, shown)
 
 
-def look_after(machine: Machine, shown: Console) -> None:
+def look_after(machine: "Machine", shown: Console) -> None:
     """Restart what dies and say so, until a signal comes."""
     while True:
         report(machine.poll(), machine, shown)
         time.sleep(POLL_S)
 
 
-def report(events: Sequence[Event], machine: Machine, shown: Console) -> None:
+def report(events: "Sequence[Event]", machine: "Machine", shown: Console) -> None:
     """Say which children died and which run again."""
     for event in events:
         shown.print(_said(event, machine), soft_wrap=True)
 
 
 @contextmanager
-def ended(machine: Machine, shown: Console) -> Generator[None]:
+def ended(machine: "Machine", shown: Console) -> Generator[None]:
     """End the machine however the block ends; a signal is a good end."""
     try:
         yield
@@ -127,7 +131,7 @@ def _handlers(handler: Handler) -> Generator[None]:
             signal.signal(number, old)
 
 
-def summary(machine: Machine, took_s: float) -> Table:
+def summary(machine: "Machine", took_s: float) -> Table:
     """What runs where."""
     lines = Table(box=None, pad_edge=False, header_style="quiet", show_header=True)
     for title in ("", "pid", "where"):
@@ -146,7 +150,7 @@ def summary(machine: Machine, took_s: float) -> Table:
     return lines
 
 
-def _said(event: Event, machine: Machine) -> str:
+def _said(event: "Event", machine: "Machine") -> str:
     if event.died:
         log = machine.log_of(event.name)
         return f"[bad]{event.name} died[/], starts again in {event.pause_s:g} s · {log}"
