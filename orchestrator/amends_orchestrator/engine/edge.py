@@ -8,7 +8,7 @@ Whether it still fits its saga is not known here; that is decided in the core.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import (
@@ -32,12 +32,37 @@ from amends_orchestrator.core.inputs import CancelRequested, DeadLettered, Reply
 from amends_orchestrator.engine.catalog import Catalog, bad_output
 from amends_orchestrator.engine.dispatch import input_digest
 from amends_orchestrator.engine.ids import new_saga_id
-from amends_orchestrator.engine.ports import Delivery
+from amends_orchestrator.engine.ports import Clock, Delivery
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, Work
 
-TenantOf = Callable[[str], Awaitable[str | None]]
-"""The tenant of an authenticated broker user; None: may do nothing here."""
+CLIENT_SCOPES: Final = frozenset({"starter", "operator", "admin"})
+"""Scopes that may start, cancel and signal."""
+PRINCIPAL_S: Final = 5.0
+"""How long what is known of a broker user is not asked again."""
+
+
+class Principal(Protocol):
+    """As whom a broker user speaks (`store.keys`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+
+
+PrincipalOf = Callable[[str], Awaitable[Principal | None]]
+"""The principal of a broker user, authenticated by the broker; None if nobody has named it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Speaker:
+    name: str
+    tenant: str
+    scope: str
+
 
 ANSWERED_OPS: Final = frozenset({Op.ACTION, Op.COMPENSATION, Op.PROBE})
 
@@ -68,14 +93,17 @@ class Edge:
         tokens: Tokens,
         catalog: Catalog,
         *,
+        clock: Clock,
         tenant: str,
-        tenant_of: TenantOf | None,
+        principal_of: PrincipalOf | None,
     ) -> None:
         self._topology = topology
         self._tokens = tokens
         self._catalog = catalog
+        self._clock = clock
         self._tenant = tenant
-        self._tenant_of = tenant_of
+        self._principal_of = principal_of
+        self._speakers: dict[str, tuple[float, _Speaker]] = {}
 
     async def read(self, delivery: Delivery) -> Reading:
         """What a delivery asks for. Raises StoreUnavailable when a definition cannot be read."""
@@ -210,12 +238,12 @@ class Edge:
         except WireError as error:
             refused = Refused(type=ProblemType.BAD_REQUEST, detail=error.reason)
             return Reading([], dead=error.reason, answer_to=answer_to, answer=refused)
-        tenant = await self._tenant_for(message.user_id)
-        if tenant is None:
-            detail = f"broker user {message.user_id!r} belongs to no tenant"
+        speaker = await self._speaker(message.user_id)
+        if speaker.scope not in CLIENT_SCOPES:
+            detail = f"{speaker.name} may not do this: its scope is {speaker.scope}"
             refused = Refused(type=ProblemType.FORBIDDEN, detail=detail)
-            return Reading([], refused=("forbidden",), answer_to=answer_to, answer=refused)
-        by = message.user_id or "broker"
+            return Reading([], refused=(refused.type,), answer_to=answer_to, answer=refused)
+        tenant, by = speaker.tenant, speaker.name
         match asked:
             case Start():
                 found = await self.start(tenant, by, asked, trace_of(message))
@@ -256,10 +284,20 @@ class Edge:
             trace=trace,
         )
 
-    async def _tenant_for(self, user_id: str | None) -> str | None:
-        if user_id is None or self._tenant_of is None:
-            return self._tenant
-        return await self._tenant_of(user_id)
+    async def _speaker(self, user_id: str | None) -> _Speaker:
+        """Who speaks. Whom nobody has named is a starter of the default tenant."""
+        if user_id is None or self._principal_of is None:
+            return _Speaker(user_id or "broker", self._tenant, "starter")
+        now = self._clock.monotonic()
+        known = self._speakers.get(user_id)
+        if known is not None and known[0] > now:
+            return known[1]
+        principal = await self._principal_of(user_id)
+        speaker = _Speaker(user_id, self._tenant, "starter")
+        if principal is not None:
+            speaker = _Speaker(principal.name, principal.tenant, str(principal.scope))
+        self._speakers[user_id] = (now + PRINCIPAL_S, speaker)
+        return speaker
 
     # --- dead letters --------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from amends_orchestrator.engine.clock import SystemClock
 from amends_orchestrator.engine.commit import Committer
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
-from amends_orchestrator.engine.edge import Edge, TenantOf
+from amends_orchestrator.engine.edge import Edge, PrincipalOf
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.ids import uuid7
 from amends_orchestrator.engine.inbox import Inbox
@@ -97,7 +97,7 @@ class Orchestrator:
         expressions: Expressions,
         *,
         tracing: Tracing | None = None,
-        tenant_of: TenantOf | None = None,
+        principal_of: PrincipalOf | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.id = uuid7()
@@ -114,7 +114,12 @@ class Orchestrator:
         tokens = Tokens([secret.get_secret_value() for secret in settings.token_secrets])
         self._dispatcher = Dispatcher(self._topology, tokens, self._tracing)
         self._edge = Edge(
-            self._topology, tokens, self.catalog, tenant=settings.tenant, tenant_of=tenant_of
+            self._topology,
+            tokens,
+            self.catalog,
+            clock=self._clock,
+            tenant=settings.tenant,
+            principal_of=principal_of,
         )
         self._running: _Running | None = None
         self._room = asyncio.Semaphore(settings.waiting_max)
