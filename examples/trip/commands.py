@@ -5,7 +5,7 @@ In a company each service would ship its own package of these; here they share a
 
 from pydantic import BaseModel, Field
 
-from amends_participants import Command
+from amends_contracts.command import Command
 
 
 class Seat(BaseModel):

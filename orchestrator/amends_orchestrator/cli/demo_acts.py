@@ -1,4 +1,4 @@
-"""The three acts of `amends demo`, their proof in the services' own tables, and the page's buttons."""
+"""The three acts of `amends demo`, what they must come to, and the buttons of the page."""
 
 import asyncio
 import contextlib

@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,12 +53,26 @@ class Machine:
     with_key: bool = True
     """Whether REST and page ask for a key; without, whoever is on this machine may do all."""
     extra_env: dict[str, str] = field(default_factory=dict[str, str])
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    """Where AMENDS_DATABASE_URL and AMENDS_BROKER_URL may name servers that are there already."""
     say: Say = lambda _: None
     supervisor: Supervisor = field(default_factory=Supervisor)
     api_url: str = ""
     api_key: str | None = None
     _database: servers.Server | None = None
     _broker: servers.Broker | None = None
+
+    @property
+    def database(self) -> servers.Server:
+        """The Postgres that runs."""
+        assert self._database is not None
+        return self._database
+
+    @property
+    def broker(self) -> servers.Broker:
+        """The RabbitMQ that runs."""
+        assert self._broker is not None
+        return self._broker
 
     @property
     def home(self) -> Path:
@@ -73,14 +87,12 @@ class Machine:
     @property
     def database_url(self) -> str:
         """The orchestrator's database."""
-        assert self._database is not None
-        return schema.with_database(self._database.url, ENGINE_DATABASE)
+        return schema.with_database(self.database.url, ENGINE_DATABASE)
 
     @property
     def broker_url(self) -> str:
         """The broker."""
-        assert self._broker is not None
-        return self._broker.url
+        return self.broker.url
 
     def start(self) -> None:
         """Bring everything up; CliError with what to do when something cannot be had."""
@@ -113,9 +125,8 @@ class Machine:
 
     def database_of(self, service: str) -> str:
         """A participant's own database."""
-        assert self._database is not None
         name = ENGINE_DATABASE if self.embedded else service
-        return schema.with_database(self._database.url, name)
+        return schema.with_database(self.database.url, name)
 
     def restart(self, name: str) -> None:
         """End a child in order and start it again, with a log of its own."""
@@ -211,12 +222,16 @@ class Machine:
                 servers.postgres,
                 folder=data and folders.owned(data / "postgres", None, 0o711),
                 first=servers.Way.PRIVATE,
+                environ=self.environ,
             )
             broker = (
                 None
                 if self.embedded
                 else pool.submit(
-                    servers.rabbitmq, folder=data and data / "rabbitmq", first=servers.Way.PRIVATE
+                    servers.rabbitmq,
+                    folder=data and data / "rabbitmq",
+                    first=servers.Way.PRIVATE,
+                    environ=self.environ,
                 )
             )
         # Both are kept before either may raise, so that `end` ends what runs.
@@ -229,9 +244,8 @@ class Machine:
         self._prepare_databases()
 
     def _prepare_databases(self) -> None:
-        assert self._database is not None
         services = list(self.example.services) if self.example and not self.embedded else []
-        asyncio.run(schema.create_databases(self._database.url, [ENGINE_DATABASE, *services]))
+        asyncio.run(schema.create_databases(self.database.url, [ENGINE_DATABASE, *services]))
         upgrade(self.database_url)
         if self.with_key:
             self.api_key = asyncio.run(schema.create_key(self.database_url, "amends up"))

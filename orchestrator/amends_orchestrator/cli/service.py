@@ -92,12 +92,13 @@ def _assemble(
     reads, definitions = Reads(store.engine), Definitions(store.engine)
     expressions = CelExpressions()
 
-    async def tenant_of(user_id: str) -> str | None:
-        principal = await keys.tenant_of_user(user_id)
-        return principal.tenant if principal else None
-
     orchestrator = Orchestrator(
-        store, transport, settings, expressions, tracing=tracing, tenant_of=tenant_of
+        store,
+        transport,
+        settings,
+        expressions,
+        tracing=tracing,
+        principal_of=keys.tenant_of_user,
     )
     app = create_app(
         orchestrator=orchestrator,
