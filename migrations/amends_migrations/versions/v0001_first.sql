@@ -68,7 +68,7 @@ CREATE INDEX saga_wake ON amends.saga (partition, wake_at) WHERE wake_at IS NOT 
 
 -- Lists, newest first, by keyset on the id. A list of several statuses merges one range of each.
 CREATE INDEX saga_list ON amends.saga (tenant, status, id);
-CREATE INDEX saga_list_definition ON amends.saga (tenant, definition, status, id);
+CREATE INDEX saga_list_definition ON amends.saga (definition, tenant, status, id);
 
 -- Labels given at the start; they never change. A saga without labels costs nothing here.
 CREATE TABLE amends.saga_label (
@@ -107,8 +107,9 @@ CREATE TABLE amends.journal (
 );
 
 -- Messages of one batch that the broker has not taken yet. Only the orchestrator named here
--- publishes them; when its lease is over, any other may take the row over. The body is read whole
--- or not at all, so it lies outside the row, uncompressed.
+-- publishes them; when its lease is over, any other may take the row over: a look through the whole
+-- table, which holds a few rows per orchestrator. The body is read whole or not at all, so it lies
+-- outside the row, uncompressed.
 CREATE TABLE amends.outbox (
     id            uuid        NOT NULL PRIMARY KEY,
     orchestrator  uuid        NOT NULL,
@@ -126,7 +127,6 @@ CREATE TABLE amends.outbox (
     toast.autovacuum_vacuum_cost_delay = 0
 );
 ALTER TABLE amends.outbox ALTER COLUMN body SET STORAGE EXTERNAL;
-CREATE INDEX outbox_orchestrator ON amends.outbox (orchestrator);
 
 -- A running orchestrator. Alive while `until` lies ahead. Only those that are `claiming` take
 -- partitions, and only they count when the partitions are shared out.

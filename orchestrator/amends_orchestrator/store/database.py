@@ -37,6 +37,8 @@ SET enable_seqscan = off;
 SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SET jit = off;
+SET seq_page_cost = 0.01;
+SET random_page_cost = 0.01;
 """
 # Every statement here finds few rows through an index. Left to itself the planner fits the plan
 # to tables that are empty when the service is new, and keeps it until the next ANALYZE, while they

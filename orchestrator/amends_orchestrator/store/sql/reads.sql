@@ -1,7 +1,8 @@
 -- What pages, programs and `amends doctor` read. Each is one short statement without a transaction
 -- around it: one left open anywhere would cost the hot rows their pruning. Lists go by keyset on
 -- the saga's id (version 7: newest first is greatest first), and every list of sagas is a range of
--- an index for one tenant.
+-- an index for one tenant. Where the id finds the row, the tenant is compared by IS NOT DISTINCT
+-- FROM, so that no other index is tried (see hot.sql).
 
 -- name: list_sagas
 -- A page of a tenant's sagas in any of the statuses: one index range per status, merged.
@@ -42,7 +43,7 @@ SELECT s.id, s.tenant, s.definition, s.version, s.key, s.partition, s.seq, s.sta
 FROM amends.saga_label AS l
 JOIN amends.saga AS s ON s.id = l.saga_id
 WHERE l.tenant = :tenant AND l.name = :name AND l.value = :value AND l.saga_id < :before::uuid
-  AND s.tenant = :tenant
+  AND s.tenant IS NOT DISTINCT FROM :tenant
   AND (s.definition = :definition OR :definition::text IS NULL)
   AND s.status = ANY (:statuses::text[])
   AND NOT EXISTS (
@@ -60,7 +61,7 @@ LIMIT :limit::integer;
 SELECT id, tenant, definition, version, key, partition, seq, status, residue, labels::text,
        trace_id, started_at, ended_at, wake_at, state::text AS state
 FROM amends.saga
-WHERE id = :id::uuid AND tenant = :tenant;
+WHERE id = :id::uuid AND tenant IS NOT DISTINCT FROM :tenant;
 
 -- name: saga_by_key
 -- The saga that a start with this key made.
@@ -80,7 +81,7 @@ SELECT s.id, s.tenant, s.definition, s.version, s.key, s.partition, s.seq, s.sta
        s.labels::text, s.trace_id, s.started_at, s.ended_at, s.wake_at
 FROM unnest(:ids::uuid[], :seqs::integer[]) AS shown (id, seq)
 JOIN amends.saga AS s ON s.id = shown.id
-WHERE s.tenant = :tenant AND s.seq <> shown.seq
+WHERE s.tenant IS NOT DISTINCT FROM :tenant AND s.seq <> shown.seq
 ORDER BY s.id DESC;
 
 -- name: journal
@@ -88,7 +89,9 @@ ORDER BY s.id DESC;
 SELECT j.seq, j.at, j.kind, j.step, j.attempt, j.data::text AS data
 FROM amends.journal AS j
 WHERE j.saga_id = :id::uuid AND j.seq > :after_seq::integer AND j.seq <= :until_seq::integer
-  AND EXISTS (SELECT FROM amends.saga AS s WHERE s.id = j.saga_id AND s.tenant = :tenant)
+  AND EXISTS (
+      SELECT FROM amends.saga AS s
+      WHERE s.id = j.saga_id AND s.tenant IS NOT DISTINCT FROM :tenant)
 ORDER BY j.seq
 LIMIT :limit::integer;
 
@@ -105,7 +108,7 @@ FROM unnest(:statuses::text[]) AS wanted (status);
 -- name: totals
 -- The same over all tenants, found by skipping from one to the next in the index.
 WITH RECURSIVE tenant AS (
-    SELECT min(tenant) AS name FROM amends.saga
+    SELECT min(tenant) AS name FROM amends.saga WHERE tenant >= ''
     UNION ALL
     SELECT (SELECT min(s.tenant) FROM amends.saga AS s WHERE s.tenant > t.name)
     FROM tenant AS t
