@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,6 @@ from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.state import TERMINAL, SagaStatus
 from amends_orchestrator.engine.orchestrator import Orchestrator
-from amends_orchestrator.engine.ports import Store, Transport
 from amends_orchestrator.settings import Settings
 from amends_orchestrator.store.memory import MemoryStore
 from amends_orchestrator.transport.memory import MemoryBroker, MemoryTransport
@@ -76,9 +75,10 @@ class Engine:
     broker: MemoryBroker
     topology: Topology
     participants: Participants
+    transport: MemoryTransport
     orchestrator: Orchestrator
     running: "asyncio.Task[None]"
-    others: "list[asyncio.Task[None]]" = field(default_factory=list["asyncio.Task[None]"])
+    config: Settings
 
     def register(self, document: Json) -> None:
         """Register a definition."""
@@ -101,6 +101,17 @@ class Engine:
         start = Start(definition=definition, key=key, input=given, version=version)
         async with asyncio.timeout(TIMEOUT_S):
             return await self.orchestrator.start("default", "tester", start)
+
+    @asynccontextmanager
+    async def another(self) -> AsyncGenerator[Orchestrator]:
+        """A second orchestrator on the same store and broker."""
+        inner = MemoryTransport(self.broker, self.topology, partitions=self.config.partitions)
+        orchestrator = Orchestrator(self.store, inner, self.config, CelExpressions())
+        running = asyncio.create_task(orchestrator.run())
+        await self.until(orchestrator.is_ready)
+        yield orchestrator
+        await orchestrator.stop()
+        await running
 
     def status(self, saga_id: SagaId) -> SagaStatus:
         """What the stored row says."""
@@ -128,31 +139,28 @@ class Engine:
         return [row.kind for row in self.store.journal[saga_id]]
 
 
-Wrap = Callable[[Store], Store]
-
-
 @asynccontextmanager
 async def engine(
     *,
     services: tuple[str, ...] = SERVICES,
-    store: Callable[[MemoryStore], Store] = lambda store: store,
-    transport: Callable[[Transport], Transport] = lambda transport: transport,
+    store: type[MemoryStore] = MemoryStore,
+    transport: type[MemoryTransport] = MemoryTransport,
     **given: Any,
 ) -> AsyncGenerator[Engine]:
-    """Run an orchestrator with these services; `store` and `transport` may wrap the real ones."""
+    """Run an orchestrator with these services, over store and transport of these types."""
     config = settings(**given)
     topology = config.topology
     broker = MemoryBroker()
-    memory = MemoryStore(clock=lambda: datetime.now(UTC), partitions=config.partitions)
-    inner = MemoryTransport(broker, topology, partitions=config.partitions)
+    memory = store(clock=lambda: datetime.now(UTC), partitions=config.partitions)
+    inner = transport(broker, topology, partitions=config.partitions)
     await inner.open()
-    orchestrator = Orchestrator(store(memory), transport(inner), config, CelExpressions())
+    orchestrator = Orchestrator(memory, inner, config, CelExpressions())
     participants = Participants(broker, topology)
     participants.on("flights.reserve", succeeded(code="7C"))
     for service in services:
         participants.run(service)
     running = asyncio.create_task(orchestrator.run())
-    made = Engine(memory, broker, topology, participants, orchestrator, running)
+    made = Engine(memory, broker, topology, participants, inner, orchestrator, running, config)
     made.register(TRIP)
     try:
         await made.until(orchestrator.is_ready)
