@@ -157,6 +157,10 @@ class Participant:
             if r.spec.effect.value == "queryable" and r.probe is None:
                 raise BadHandler(f"{name} is queryable but nothing queries: add @app.probe({name})")
 
+    def _bind(self, handler: Handler, role: Role, command: type[Command[Any]]) -> Bound:
+        """How a handler is called; an adapter to another framework puts itself in between."""
+        return bind(handler, role, command)
+
     def _announced(self, registration: Registration) -> str | None:
         return None if registration.compensation is None else registration.compensation_name
 
@@ -169,7 +173,7 @@ class Participant:
             )
 
         def decorate(handler: Handler) -> Handler:
-            bound = bind(handler, role, command)
+            bound = self._bind(handler, role, command)
             known = self._commands.get(spec.name, Registration(spec))
             if known.spec.model is not command or getattr(known, role.value) is not None:
                 raise BadHandler(f"{spec.name!r} has a handler for its {role} already")

@@ -9,8 +9,8 @@ import importlib
 import logging
 import signal
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -76,10 +76,31 @@ def run_apps(apps: Sequence[Participant]) -> None:
     asyncio.run(serve(apps, _settings()))
 
 
+@asynccontextmanager
+async def served(
+    apps: Sequence[Participant], settings: ParticipantSettings | None = None
+) -> AsyncGenerator[None]:
+    """Run these beside what the caller does in this loop; drained on leaving."""
+    stopping = asyncio.Event()
+    serving = asyncio.create_task(serve(apps, settings or _settings(), stopping=stopping))
+    try:
+        yield
+    finally:
+        stopping.set()
+        await serving
+
+
 async def serve(
-    apps: Sequence[Participant], settings: ParticipantSettings, *, tracing: Tracing | None = None
+    apps: Sequence[Participant],
+    settings: ParticipantSettings,
+    *,
+    tracing: Tracing | None = None,
+    stopping: asyncio.Event | None = None,
 ) -> None:
-    """Run these in the running loop until SIGTERM or SIGINT; they share nothing but the loop."""
+    """Run these in the running loop until `stopping`, else SIGTERM or SIGINT.
+
+    They share nothing but the loop. Raises CannotRun.
+    """
     if settings.broker_url is None:
         raise CannotRun("set AMENDS_BROKER_URL, for example amqp://guest:guest@localhost:5672/")
     try:
@@ -94,17 +115,24 @@ async def serve(
             Runtime(app, AmqpTransport(url, topology, name=app.service), settings, tracing=traces)
             for app in apps
         ]
-        stop_on_signals(runtimes)
         async with Health(settings, lambda: all(r.is_ready() for r in runtimes)):
-            await _run_all(runtimes)
+            await _run_all(runtimes, stopping or stop_on_signals())
 
 
-async def _run_all(runtimes: Sequence[Runtime]) -> None:
+async def _run_all(runtimes: Sequence[Runtime], stopping: asyncio.Event) -> None:
     """Until all have stopped; one that cannot go on ends the others."""
+
+    async def stop() -> None:
+        await stopping.wait()
+        for runtime in runtimes:
+            runtime.stop()
+
     try:
         async with asyncio.TaskGroup() as group:
-            for runtime in runtimes:
-                group.create_task(runtime.run())
+            stopper = group.create_task(stop())
+            running = [group.create_task(runtime.run()) for runtime in runtimes]
+            await asyncio.wait(running)
+            stopper.cancel()
     except* TopologyConflict as errors:
         raise CannotRun(
             f"{errors.exceptions[0]}; instances of one service must declare the same: remove"
@@ -134,16 +162,13 @@ def _traced(service: str, given: Tracing | None) -> Generator[Tracing | None]:
         tracing.close()
 
 
-def stop_on_signals(runtimes: Sequence[Runtime]) -> None:
-    """SIGTERM and SIGINT drain all of them."""
+def stop_on_signals() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        for runtime in runtimes:
-            runtime.stop()
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
 
 
 def load(name: str) -> Participant:

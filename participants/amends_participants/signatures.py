@@ -61,6 +61,7 @@ class Bound:
     function: Handler
     parameters: Mapping[str, Part]
     body_model: type[Command[Any]] | None = None
+    """Of a compensation that takes its own command's body."""
 
     @property
     def takes(self) -> frozenset[Part]:
@@ -72,8 +73,13 @@ class Bound:
         return await self.function(**{name: parts[p] for name, p in self.parameters.items()})
 
 
-def bind(function: Handler, role: Role, command: type[Command[Any]]) -> Bound:
-    """Inspect a handler; BadHandler says what is wrong and what it may take."""
+def bind(
+    function: Handler, role: Role, command: type[Command[Any]], *, foreign: bool = False
+) -> Bound:
+    """Inspect a handler; BadHandler says what is wrong and what it may take.
+
+    `foreign`: somebody else gives the parameters that are not known here.
+    """
     where = _where(function)
     if not inspect.iscoroutinefunction(inspect.unwrap(function)):
         raise BadHandler(f"{where} must be `async def`")
@@ -88,6 +94,8 @@ def bind(function: Handler, role: Role, command: type[Command[Any]]) -> Bound:
         if annotation is None and parameter.default is not parameter.empty:
             continue
         part = _part_of(annotation, role, command)
+        if part is None and foreign:
+            continue
         if part is None:
             raise BadHandler(f"{where}: parameter {name!r} is {_spelled(annotation)}; {allowed}")
         if part in parameters.values():

@@ -191,6 +191,17 @@ class Caller:
         await self.until(lambda: len(self.replies[name]) >= n, f"{n} replies to {name}")
         return self.replies[name]
 
+    async def queue_there(self, service: str) -> None:
+        """Wait until the service has declared its queues."""
+        for queue in self.topology.service_queues(service):
+            while True:
+                channel = await self._connection.channel()
+                try:
+                    await channel.declare_queue(queue.name, passive=True)
+                    break
+                except aio_pika.exceptions.ChannelClosed:
+                    await asyncio.sleep(0.1)
+
     async def until(self, holds: Any, what: str) -> None:
         """Wait until something holds that hearing a message can change."""
         try:

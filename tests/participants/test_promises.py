@@ -217,8 +217,8 @@ async def test_what_this_service_does_not_offer(served: Caller) -> None:
 async def test_ledger_and_forget(served: Caller, world: World) -> None:
     """The ledger tells what is held; forgetting marks the rows and deletes nothing yet."""
     step = step_of("bank.charge")
-    other = replace(step_of("bank.wire", "unknown"), saga=step.saga, path="other")  # type: ignore[arg-type]
-    failed = replace(step_of("bank.charge", "failed"), saga=step.saga, path="third")  # type: ignore[arg-type]
+    other = replace(step_of("bank.wire", "unknown"), saga=step.saga, path="other")
+    failed = replace(step_of("bank.charge", "failed"), saga=step.saga, path="third")
     for each in (step, other, failed):
         await served.ask(each.action())
     reply = await served.ask(step.ledger())
