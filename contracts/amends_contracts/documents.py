@@ -176,6 +176,8 @@ def _read(raw: bytes, lines: dict[str, int]) -> Json:
 
 def _field_error(detail: ErrorDetails, document: Json) -> FieldError:
     path, container = _walk(detail["loc"], document)
+    if detail["type"] == "union_tag_invalid":
+        path.append("kind")
     pointer = "".join(f"/{_escape(str(part))}" for part in path)
     reason, remedy = _words(detail, path, container)
     return FieldError(path=pointer, reason=reason, remedy=remedy)

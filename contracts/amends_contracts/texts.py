@@ -123,7 +123,7 @@ class _Reader:
         self._open: set[int] = set()
 
     def read(self, text: str) -> Json:
-        compose = cast(Callable[..., Node | None], yaml.compose)  # pyright: ignore[reportUnknownMemberType]
+        compose = cast(Callable[..., Node | None], yaml.compose)  # pyright: ignore[reportUnknownMemberType]  # untyped there
         node = compose(text, Loader=yaml.SafeLoader)
         if node is None:
             raise TextError("the text is empty")

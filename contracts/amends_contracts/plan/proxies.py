@@ -7,10 +7,10 @@ Inside an f-string a proxy leaves a marker, which rendering turns into `${ … }
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from amends_contracts.plan import types
 from amends_contracts.plan.origins import PlanError, did_you_mean
@@ -248,9 +248,9 @@ def holds_proxy(value: object) -> bool:
     if isinstance(value, str):
         return _OPEN in value
     if isinstance(value, dict):
-        return any(map(holds_proxy, value.values()))  # type: ignore[arg-type]  # anything may stand there
+        return any(map(holds_proxy, cast(dict[object, object], value).values()))
     if isinstance(value, list | tuple | set | frozenset):
-        return any(map(holds_proxy, value))  # type: ignore[arg-type]
+        return any(map(holds_proxy, cast(Iterable[object], value)))
     return False
 
 
@@ -294,7 +294,7 @@ def operand(value: object) -> Expr:
     if value is None or isinstance(value, bool | int | float | str):
         return Expr(json.dumps(value, ensure_ascii=False, allow_nan=False), _type_of(value))
     if isinstance(value, list | tuple):
-        items: list[Expr] = [operand(item) for item in value]  # type: ignore[misc]
+        items = [operand(item) for item in cast(Iterable[object], value)]
         return Expr(f"[{', '.join(item.text for item in items)}]", list)
     raise PlanError(
         f"a {type(value).__name__} cannot stand in an expression",

@@ -95,7 +95,7 @@ def _checked(model: "type[Command[Any]]", name: str, field: FieldInfo, value: ob
             )
         return value
     annotation: Any = field.annotation
-    form: Any = Annotated.__class_getitem__((annotation, field))  # type: ignore[attr-defined]
+    form: Any = Annotated.__class_getitem__((annotation, field))  # type: ignore[attr-defined]  # stubs lack it
     adapter = _adapter(form)
     try:
         return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
