@@ -139,10 +139,12 @@ async def test_a_key_belongs_to_its_tenant_and_definition(stage: Stage) -> None:
 async def test_a_repeated_commit_is_a_conflict(stage: Stage) -> None:
     """After an answer was lost, writing the same batch again changes nothing."""
     now = await stage.now()
-    start = batch(new_saga(now), orchestrator=ME, outbox=messages())
-    await stage.store.commit(start)
-    with pytest.raises(Conflict):
-        await stage.store.commit(start)
+    start = batch(new_saga(now), orchestrator=ME)
+    keyless = batch(replace(new_saga(now), start=None), orchestrator=ME, outbox=messages())
+    for one in (start, keyless):
+        await stage.store.commit(one)
+        with pytest.raises(Conflict):
+            await stage.store.commit(one)
     step = batch(moved(start.sagas[0], now), orchestrator=ME)
     await stage.store.commit(step)
     with pytest.raises(Conflict):

@@ -10,7 +10,7 @@ from typing import Any
 from amends_contracts.messages import Json
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.state import TERMINAL
-from amends_orchestrator.engine.ports import BadData, Batch, OutboxWrite, SagaWrite
+from amends_orchestrator.engine.ports import BadData, Batch, OutboxWrite, SagaWrite, StartKey
 
 
 def batch_arrays(batch: Batch) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def batch_arrays(batch: Batch) -> dict[str, Any]:
         "orchestrator": batch.orchestrator,
         **_changed([w for w in batch.sagas if w.loaded_seq]),
         **_new([w for w in batch.sagas if not w.loaded_seq]),
-        **_keys([w for w in batch.sagas if w.start is not None]),
+        **_keys(batch.sagas),
         **_labels([w for w in batch.sagas if w.labels and not w.loaded_seq]),
         **_rows(rows),
         **outbox_arrays("outbox", () if batch.outbox is None else (batch.outbox,)),
@@ -95,17 +95,23 @@ def _new(writes: Sequence[SagaWrite]) -> dict[str, Any]:
 
 
 def _keys(writes: Sequence[SagaWrite]) -> dict[str, Any]:
-    starts = [w.start for w in writes if w.start is not None]
-    if len(set(starts)) != len(starts):
+    keyed = sorted(((w.start, w) for w in writes if w.start is not None), key=_by_key)
+    if len({start for start, _ in keyed}) != len(keyed):
         raise BadData("one start key twice in a batch")
     return {
-        "key_tenant": [s.tenant for s in starts],
-        "key_definition": [s.definition for s in starts],
-        "key_key": [s.key for s in starts],
-        "key_input_digest": [w.input_digest for w in writes],
-        "key_saga_id": [w.identity.saga_id for w in writes],
-        "key_at": [w.rows[0].at for w in writes],
+        "key_tenant": [start.tenant for start, _ in keyed],
+        "key_definition": [start.definition for start, _ in keyed],
+        "key_key": [start.key for start, _ in keyed],
+        "key_input_digest": [w.input_digest for _, w in keyed],
+        "key_saga_id": [w.identity.saga_id for _, w in keyed],
+        "key_at": [w.rows[0].at for _, w in keyed],
     }
+
+
+def _by_key(keyed: tuple[StartKey, SagaWrite]) -> tuple[str, str, str]:
+    """One order for everybody: batches that want the same keys wait, and do not deadlock."""
+    start, _ = keyed
+    return start.tenant, start.definition, start.key
 
 
 def _labels(writes: Sequence[SagaWrite]) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def open_engine(
 ) -> AsyncEngine:
     """An engine whose sessions are set up for the store's statements. Connects to nothing yet."""
     connect = connector(database_url, timeout_s=query_timeout_s, application=application)
-    session = _SESSION.format(timeout_ms=round(query_timeout_s * 1000))
+    # The server gives up first: a statement that is only slow then costs no connection.
+    session = _SESSION.format(timeout_ms=round(query_timeout_s * 900))
 
     async def connect_and_set() -> Any:
         connection = await connect()
@@ -67,6 +68,13 @@ def open_engine(
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
+
+
+async def close_engine(engine: AsyncEngine, *, timeout_s: float = 2.0) -> None:
+    """Close all connections; without their goodbyes where the server does not answer any more."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await engine.dispose()
 
 
 def _refuse_closed(connection: Any, *_: Any) -> None:

@@ -5,6 +5,7 @@ port's values. Where a call's outcome is lost (StoreUnavailable), `committed_bat
 `stray_outbox` tell what came through.
 """
 
+import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from amends_contracts.messages import Hello, Json
@@ -32,12 +33,19 @@ from amends_orchestrator.engine.ports import (
 )
 from amends_orchestrator.store import opening, queries
 from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays
-from amends_orchestrator.store.database import Database, open_engine
+from amends_orchestrator.store.database import Database, close_engine, open_engine
 from amends_orchestrator.store.hello import commands_to_json
 
 HOT: Final = queries.load("hot")
 LEASE: Final = queries.load("lease")
 ADMIN: Final = queries.load("admin")
+UNREACHABLE: Final = (
+    OSError,  # a timeout is one, too
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    DBAPIError,
+    DisconnectionError,
+)
 
 
 class PostgresStore:
@@ -65,20 +73,21 @@ class PostgresStore:
         engine = open_engine(database_url, query_timeout_s=query_timeout_s, pool_size=pool_size)
         store = cls(engine, query_timeout_s=query_timeout_s)
         try:
-            async with engine.connect() as connection:
+            async with asyncio.timeout(query_timeout_s), engine.connect() as connection:
                 await opening.check(connection, allow_unsafe=allow_unsafe)
             if partitions is not None:
                 await store.add_partitions(partitions)
         except BaseException as error:
-            await engine.dispose()
-            if isinstance(error, OSError | DBAPIError | asyncpg.PostgresError):
-                raise StoreUnavailable(f"the database cannot be opened: {error}") from error
+            await close_engine(engine)
+            if isinstance(error, UNREACHABLE):
+                said = str(error) or type(error).__name__
+                raise StoreUnavailable(f"the database cannot be opened: {said}") from error
             raise
         return store
 
     async def close(self) -> None:
         """Close all connections."""
-        await self.engine.dispose()
+        await close_engine(self.engine)
 
     async def load(self, sagas: Sequence[SagaId], starts: Sequence[StartKey]) -> Loaded:
         """The sagas (also those that have ended) and the taken start keys among those asked for."""

@@ -37,10 +37,11 @@ JOIN amends.journal AS j ON (j.saga_id, j.seq) = (wanted.saga_id, wanted.seq);
 -- One batch, all or nothing.
 --
 -- The fence comes first: `changed` finds only sagas that are still at the seq they were loaded at,
--- and fence() ends the statement with SQLSTATE SG001 when it found fewer than there should be; the
--- other parts, which nothing refers to, run after it. A start key that exists is a unique
--- violation. The sagas are given in the order of their ids, and so are locked in that order by
--- everybody. `wake_at` only ever comes nearer here; it goes when the saga ends.
+-- and fence() ends the statement with SQLSTATE SG001 when it found fewer than there should be. A
+-- saga or a start key that exists already is a unique violation. Being counted by the fence, these
+-- three run before the other parts, so that a lost race or a repeated commit is never taken for a
+-- wrong journal row. Sagas are given in the order of their ids, keys in theirs, and so are locked
+-- in one order by everybody. `wake_at` only ever comes nearer here; it goes when the saga ends.
 WITH changed AS (
     UPDATE amends.saga AS s
     SET seq = c.seq,
@@ -55,7 +56,7 @@ WITH changed AS (
         :changed_wake_at::timestamptz[], :changed_ended_at::timestamptz[]
     ) AS c (id, loaded_seq, seq, status, state, residue, wake_at, ended_at)
     WHERE s.id = c.id AND s.seq = c.loaded_seq
-    RETURNING s.id
+    RETURNING 1
 ),
 started AS (
     INSERT INTO amends.saga (
@@ -71,12 +72,14 @@ started AS (
         :new_labels::text[], :new_state::text[]
     ) AS n (id, started_at, ended_at, wake_at, version, seq, residue, partition,
             tenant, definition, key, status, trace_id, labels, state)
+    RETURNING 1
 ),
 keyed AS (
     INSERT INTO amends.start_key (tenant, definition, key, input_digest, saga_id, at)
     SELECT * FROM unnest(
         :key_tenant::text[], :key_definition::text[], :key_key::text[],
         :key_input_digest::text[], :key_saga_id::uuid[], :key_at::timestamptz[])
+    RETURNING 1
 ),
 labelled AS (
     INSERT INTO amends.saga_label (tenant, name, value, saga_id)
@@ -108,7 +111,11 @@ rewritten AS (
     WHERE o.id = ANY (:rewritten_id::uuid[]) AND o.id = r.id
       AND o.orchestrator = :orchestrator::uuid
 )
-SELECT amends.fence((SELECT count(*) FROM changed), cardinality(:changed_id::uuid[]));
+SELECT amends.fence(
+    (SELECT count(*) FROM changed)
+        + (SELECT count(*) FROM started) + (SELECT count(*) FROM keyed),
+    cardinality(:changed_id::uuid[])
+        + cardinality(:new_id::uuid[]) + cardinality(:key_saga_id::uuid[]));
 
 -- name: settle_outbox
 -- Own outbox rows whose messages the broker has taken, outside a batch.
