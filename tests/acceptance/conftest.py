@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.world import World, running_world
+from cli.running import Amends, in_process
 
 
 @pytest.fixture(scope="package")
@@ -29,6 +30,12 @@ def own_folder(tmp_path: Path) -> Path:
     """For a world of the test's own."""
     passable(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def amends(capsys: pytest.CaptureFixture[str]) -> Amends:
+    """Run `amends` with these arguments."""
+    return in_process(capsys)
 
 
 def passable(folder: Path) -> None:

@@ -18,7 +18,7 @@ from amends_contracts.codec import decode_reply, encode_command
 from amends_contracts.messages import ActionOutcome, Command, Outcome, Reply, digest_of, to_body
 from amends_contracts.names import Op, SagaId, StepPath, key_of, message_id_of
 from amends_contracts.topology import Topology
-from cli.conftest import Amends
+from cli.running import Amends
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 

@@ -103,7 +103,11 @@ class World:
 
     def held(self, saga_id: str) -> dict[str, int]:
         """What the services' own tables hold for a saga."""
-        return asyncio.run(ledger.held_by(saga_id, self.machine.database_of))
+        return self.held_by_all([saga_id])[saga_id]
+
+    def held_by_all(self, saga_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """The same for many."""
+        return asyncio.run(ledger.held_by(saga_ids, self.machine.database_of))
 
     def broken(self) -> list[str]:
         """Promises that the services' own tables say are broken."""

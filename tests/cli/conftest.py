@@ -1,32 +1,12 @@
-"""Running the command line in this process, as a person or script would see it."""
+"""The command line, alone or with a service that answers as it is told to."""
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from amends_orchestrator.cli.main import run
 from cli.fake_service import FakeService, fake_service
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Standard output as JSON."""
-        return json.loads(self.out)
-
-
-Amends = Callable[..., Ran]
+from cli.running import Amends, in_process
 
 
 @pytest.fixture(autouse=True)
@@ -41,14 +21,7 @@ def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def amends(capsys: pytest.CaptureFixture[str]) -> Amends:
     """Run `amends` with these arguments."""
-
-    def call(*arguments: str) -> Ran:
-        capsys.readouterr()
-        code = run(arguments)
-        said = capsys.readouterr()
-        return Ran(int(code), said.out, said.err)
-
-    return call
+    return in_process(capsys)
 
 
 @pytest.fixture

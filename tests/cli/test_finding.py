@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from amends_orchestrator.cli.address import find_service, find_up
-from cli.conftest import Amends
 from cli.fake_service import FakeService, fake_service
+from cli.running import Amends
 
 
 def test_without_any_address_it_says_how_to_give_one(amends: Amends) -> None:

@@ -2,7 +2,7 @@
 
 from amends_orchestrator.cli import keys
 from amends_orchestrator.store.keys import Scope
-from cli.conftest import Amends
+from cli.running import Amends
 
 
 def test_a_key_is_made_listed_and_revoked(amends: Amends, migrated_database_url: str) -> None:

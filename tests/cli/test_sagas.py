@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cli.conftest import Amends
 from cli.fake_service import Asked, FakeService
+from cli.running import Amends
 
 ID = "01976f3e-8a4b-7c1d-9e2f-3a4b5c6d7e8f"
 SAGA: dict[str, Any] = {

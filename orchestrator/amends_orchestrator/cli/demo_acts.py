@@ -169,8 +169,10 @@ def _in_the_middle(view: Mapping[str, Any]) -> bool:
 def _prove(machine: Machine, views: list[dict[str, Any]], shown: Console) -> bool:
     """Look into the services' own tables: exactly what each saga should hold, and every balance."""
     wrong = asyncio.run(ledger.broken(examples_folder(), machine.database_of))
+    saga_ids = [str(view["saga_id"]) for view in views]
+    in_the_tables = asyncio.run(ledger.held_by(saga_ids, machine.database_of))
     for act, view in zip(ACTS, views, strict=True):
-        held = asyncio.run(ledger.held_by(view["saga_id"], machine.database_of))
+        held = in_the_tables[view["saga_id"]]
         view["in_the_tables"] = held
         if view["status"] != act.status:
             wrong.append(f"{act.key} is {view['status']}, not {act.status}")

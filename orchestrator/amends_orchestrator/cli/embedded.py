@@ -34,8 +34,6 @@ from amends_orchestrator.transport.memory import (
 log = logging.getLogger("amends")
 
 NOT_CODE = ("test_", "_", "conftest")
-IN_PROCESS = "memory://"
-"""Stands where a broker's address is asked for."""
 
 
 class Runtime(Protocol):
@@ -67,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 async def run(references: Sequence[str]) -> None:
     """Run the code that these modules, files and folders hold until a signal."""
     code = find_code(references)
-    settings = read_settings({"broker_url": IN_PROCESS})
+    settings = read_settings({})
     broker = MemoryBroker()
     transport = MemoryTransport(broker, settings.topology, partitions=settings.partitions)
     with explained():
@@ -148,7 +146,7 @@ async def _runtime(app: Any, broker: MemoryBroker, settings: Settings) -> Runtim
 
 
 def _is_participant(value: Any) -> bool:
-    return type(value).__name__ == "Participant" and hasattr(value, "service")
+    return any(kind.__name__ == "Participant" for kind in type(value).__mro__)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
 """What the trip's services really hold, read from their own tables: the proof of demo and tests."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from amends_orchestrator.cli import schema
 
 HELD: Mapping[str, tuple[str, str]] = {
-    "seat": ("flights", "SELECT count(*) FROM flights.seat WHERE held_by LIKE $1"),
-    "room": ("hotels", "SELECT count(*) FROM hotels.room WHERE held_by LIKE $1"),
-    "charge": (
-        "payments",
-        "SELECT count(*) FROM payments.charge WHERE key LIKE $1 AND refunds = 0",
-    ),
-    "mail": ("mail", "SELECT count(*) FROM mail.sent WHERE message_id LIKE $1"),
+    "seat": ("flights", "SELECT held_by AS key FROM flights.seat WHERE held_by IS NOT NULL"),
+    "room": ("hotels", "SELECT held_by AS key FROM hotels.room WHERE held_by IS NOT NULL"),
+    "charge": ("payments", "SELECT key FROM payments.charge WHERE refunds = 0"),
+    "mail": ("mail", "SELECT message_id AS key FROM mail.sent"),
 }
+"""What there is to hold: its service, and the keys that hold one."""
 SELL_OUT = "UPDATE hotels.room SET held_by = 'sold-out', nights = 1 WHERE held_by IS NULL"
 GIVE_BACK = "UPDATE hotels.room SET held_by = NULL, nights = NULL WHERE held_by = 'sold-out'"
 DatabaseOf = Callable[[str], str]
@@ -30,15 +28,19 @@ class Invariant:
     query: str
 
 
-async def held_by(saga_id: str, database_of: DatabaseOf) -> dict[str, int]:
-    """How many seats, rooms, charges and mails the services hold for this saga."""
-    found: dict[str, int] = {}
+async def held_by(saga_ids: Sequence[str], database_of: DatabaseOf) -> dict[str, dict[str, int]]:
+    """How many seats, rooms, charges and mails the services hold for each of these sagas."""
+    found = {saga_id: dict.fromkeys(HELD, 0) for saga_id in saga_ids}
     for thing, (service, query) in HELD.items():
         connection = await schema.connect(database_of(service))
         try:
-            found[thing] = int(await connection.fetchval(query, f"{saga_id}/%"))
+            rows = await connection.fetch(query)
         finally:
             await connection.close()
+        for row in rows:
+            saga_id = row["key"].partition("/")[0]
+            if saga_id in found:
+                found[saga_id][thing] += 1
     return found
 
 

@@ -32,6 +32,8 @@ from amends_orchestrator.local.processes import Program, ServerFailed, tail
 
 READY_S = 60.0
 ENGINE_DATABASE = "amends"
+IN_PROCESS = "memory://"
+"""Stands where a broker's address is asked for."""
 Say = Callable[[str], None]
 
 
@@ -285,7 +287,7 @@ class Machine:
                 self._run(service, ["amends_participants", app], own)
 
     def _start_embedded(self, engine: dict[str, str]) -> None:
-        code, own = list(self.code), dict(engine)
+        code, own = list(self.code), engine | {"AMENDS_BROKER_URL": IN_PROCESS}
         if self.example:
             named = [self.example.plan, *self.example.services.values()]
             code += [reference.partition(":")[0] for reference in named]

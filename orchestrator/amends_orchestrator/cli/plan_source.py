@@ -48,7 +48,7 @@ class Source:
     def verify(self) -> tuple[FieldError, ...]:
         """What the verifier finds, without a service."""
         from amends_orchestrator.cel import CelExpressions
-        from amends_orchestrator.core import verify
+        from amends_orchestrator.core.verify import verify
 
         commands = self.origin.commands if isinstance(self.origin, Plan) else {}
         return self.origin.located(verify(self.definition, commands, CelExpressions()))

@@ -1,7 +1,7 @@
 """Commands on sagas over REST: start, list, show, undo-plan, cancel, undo, trace."""
 
+import secrets
 import time
-import uuid
 from typing import Annotated, Any
 
 import typer
@@ -52,7 +52,7 @@ def start(
         raise CliError(f"{definition!r}: a version is a number.", exit_code=Exit.USAGE)
     body: dict[str, Any] = {
         "definition": name,
-        "key": key or f"cli-{uuid.uuid4()}",
+        "key": key or f"cli-{secrets.token_hex(5)}",
         "input": options.read_object(input_, "--input"),
     }
     if version:

@@ -7,6 +7,7 @@ This is where the parts meet that may not know each other. `amends serve` runs i
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
@@ -18,8 +19,8 @@ from fastapi import FastAPI
 from amends_orchestrator.api.app import create_app
 from amends_orchestrator.api.guard import check_bind
 from amends_orchestrator.cel import CelExpressions
+from amends_orchestrator.cli.adapters import CoreViews, DocumentChecker
 from amends_orchestrator.cli.controls import RemoteControls
-from amends_orchestrator.console import mount
 from amends_orchestrator.engine.orchestrator import Orchestrator
 from amends_orchestrator.engine.ports import StoreUnavailable, Transport
 from amends_orchestrator.engine.tracing import NoTracing, Tracing
@@ -106,12 +107,20 @@ def _assemble(
         definitions=definitions,
         keys=keys,
         audit=Audit(store.engine),
-        views=Views(reads, orchestrator.catalog),
-        checker=Checker(reads, expressions),
+        views=CoreViews(reads, orchestrator.catalog),
+        checker=DocumentChecker(reads, expressions),
         secrets=[s.get_secret_value().encode() for s in settings.token_secrets],
+        registered=orchestrator.catalog.forget_newest,
+        trace_url=_trace_url(),
+        demo=RemoteControls.from_environment(),
     )
-    mount(app, controls=RemoteControls.from_environment())
     return Service(orchestrator, store, definitions, app)
+
+
+def _trace_url() -> str | None:
+    """Template of a trace's page, where Jaeger's address is known."""
+    base = os.environ.get("AMENDS_JAEGER_URL")
+    return f"{base.rstrip('/')}/trace/{{trace_id}}" if base else None
 
 
 async def _opened(settings: Settings) -> PostgresStore:

@@ -9,12 +9,15 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from amends_orchestrator.cli import options, output
 from amends_orchestrator.cli.example import find_example
 from amends_orchestrator.cli.exits import Exit
+
+TRY = "amends start book-trip -i traveller=ada -i to=Lisbon -i nights=2 -i email=a@b.c --wait"
 
 if TYPE_CHECKING:
     from amends_orchestrator.cli.machine import Machine
@@ -131,23 +134,22 @@ def _handlers(handler: Handler) -> Generator[None]:
             signal.signal(number, old)
 
 
-def summary(machine: "Machine", took_s: float) -> Table:
-    """What runs where."""
-    lines = Table(box=None, pad_edge=False, header_style="quiet", show_header=True)
-    for title in ("", "pid", "where"):
-        lines.add_column(title)
+def summary(machine: "Machine", took_s: float) -> Group:
+    """What runs where, and what to do next."""
+    lines = Table(box=None, pad_edge=False, show_header=False)
+    lines.add_column(style="name")
+    lines.add_column(style="quiet", justify="right")
+    lines.add_column()
     where = machine.where()
     for name, pid in machine.pids().items():
-        lines.add_row(f"[name]{name}[/]", str(pid), where.get(name, ""))
-    lines.caption = (
-        f"up in {took_s:.1f} s · logs in {machine.home / 'logs'} · Ctrl-C ends it all\n"
-        "try: amends start book-trip -i traveller=ada -i to=Lisbon -i email=ada@example.com --wait"
-        if machine.example
-        else f"up in {took_s:.1f} s · Ctrl-C ends it all"
-    )
-    lines.caption_justify = "left"
-    lines.caption_style = "quiet"
-    return lines
+        lines.add_row(name, str(pid), where.get(name, ""))
+    said = [f"up in {took_s:.1f} s · page {machine.page_url} · logs {machine.home / 'logs'}"]
+    if machine.api_key:
+        said.append(f"the page's key: {machine.api_key}")
+    if machine.example:
+        said.append(f"try: {TRY}")
+    said.append("Ctrl-C ends it all" + ("" if machine.keep else ", and its data"))
+    return Group(lines, *(Text(line, "quiet", no_wrap=True, overflow="ignore") for line in said))
 
 
 def _said(event: "Event", machine: "Machine") -> str:

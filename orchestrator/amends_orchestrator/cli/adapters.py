@@ -1,0 +1,95 @@
+"""What REST and page ask of core and contracts, which know neither the store nor each other.
+
+`CoreViews` implements `api.ports.Views`, `DocumentChecker` `api.ports.Checker`.
+"""
+
+from collections.abc import Sequence
+
+from amends_contracts.documents import (
+    BadDocument,
+    definition_digest,
+    dump_definition,
+    load_document,
+)
+from amends_contracts.messages import Json
+from amends_contracts.problems import FieldError
+from amends_orchestrator.api.ports import Checked
+from amends_orchestrator.core import JournalRow, Plan, Saga, from_stored
+from amends_orchestrator.core.expressions import Expressions
+from amends_orchestrator.core.undo_plan import undo_plan
+from amends_orchestrator.core.verify import resolve, verify
+from amends_orchestrator.core.view import saga_view
+from amends_orchestrator.engine.catalog import Catalog
+from amends_orchestrator.store.reads import Reads, SagaRow
+
+JOURNAL_PAGE = 1000
+
+
+class UnknownDefinition(LookupError):
+    """The definition of a saga is one that this release cannot run."""
+
+
+class CoreViews:
+    """A saga through the core's eyes: its plan, its stored state and its journal."""
+
+    def __init__(self, reads: Reads, catalog: Catalog) -> None:
+        self._reads = reads
+        self._catalog = catalog
+
+    async def view(self, row: SagaRow) -> Json:
+        """The shape of REST, with what the row alone knows: times, labels, trace."""
+        plan, saga = await self._of(row)
+        shown = saga_view(plan, saga, await self._journal(row)).to_json()
+        return {
+            **shown,
+            "labels": dict(row.labels),
+            "started_at": row.started_at.isoformat(),
+            "ended_at": row.ended_at.isoformat() if row.ended_at else None,
+            "trace_id": row.trace_id,
+        }
+
+    async def undo_plan(self, row: SagaRow) -> Json:
+        """What a compensation would do now, in order."""
+        plan, saga = await self._of(row)
+        return [item.to_json() for item in undo_plan(plan, saga)]
+
+    async def _of(self, row: SagaRow) -> tuple[Plan, Saga]:
+        identity = row.identity
+        registered = await self._catalog.get(identity.definition, identity.version)
+        if registered is None:
+            raise UnknownDefinition(f"{identity.definition}@{identity.version}")
+        return registered.plan, from_stored(identity, row.seq, row.status, row.state)
+
+    async def _journal(self, row: SagaRow) -> Sequence[JournalRow]:
+        """All rows up to the one that the state was folded from."""
+        tenant, saga_id = row.identity.tenant, row.identity.saga_id
+        rows: list[JournalRow] = []
+        while len(rows) < row.seq:
+            page = await self._reads.journal(
+                tenant, saga_id, after_seq=len(rows), until_seq=row.seq, limit=JOURNAL_PAGE
+            )
+            if not page:
+                break
+            rows.extend(page)
+        return rows
+
+
+class DocumentChecker:
+    """Reads and verifies a document against what participants say of their commands."""
+
+    def __init__(self, reads: Reads, expressions: Expressions) -> None:
+        self._reads = reads
+        self._expressions = expressions
+
+    async def check(self, text: str) -> Checked | Sequence[FieldError]:
+        """The definition with everything made explicit; or what is wrong with it."""
+        try:
+            document = load_document(text)
+        except BadDocument as error:
+            return error.errors
+        commands = await self._reads.commands()
+        wrong = verify(document.definition, commands, self._expressions)
+        if wrong:
+            return document.located(wrong)
+        resolved = resolve(document.definition, commands)
+        return Checked(dump_definition(resolved), definition_digest(document.definition))
