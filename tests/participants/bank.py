@@ -4,8 +4,10 @@ What is "outside" is written to the same database through another connection, so
 when the handler's transaction, if it had one, rolls back.
 """
 
+import asyncio
 import os
 import signal
+from pathlib import Path
 
 from pydantic import BaseModel
 from sqlalchemy import text
@@ -53,9 +55,15 @@ class Shout(Command[Receipt], name="bank.shout", effect="none", reversal="compen
     how: str = ""
 
 
-def die() -> None:
-    """What a machine without power does."""
-    os.kill(os.getpid(), signal.SIGKILL)
+LOCK = text("SELECT pg_advisory_xact_lock(hashtext(:k))")
+
+
+def die_once() -> None:
+    """What a machine without power does, once per marker file."""
+    mark = Path(os.environ["BANK_MARK"])
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def bank(world: World) -> Participant:
@@ -63,13 +71,16 @@ def bank(world: World) -> Participant:
     app = Participant("bank")
 
     async def outside(effect_key: str, what: str, account: str, usd: int) -> None:
-        """An effect outside of any transaction of ours; once per key and kind."""
+        """An effect outside of any transaction of ours; undone only if it is there."""
         async with world.engine.begin() as conn:
-            seen = await conn.execute(
-                text("SELECT 1 FROM done WHERE key = :k AND what = :w"),
-                {"k": effect_key, "w": what},
+            await conn.execute(
+                text("SELECT pg_advisory_xact_lock(hashtext(:k))"), {"k": effect_key}
             )
-            if seen.first() is None:
+            seen = await conn.execute(
+                text("SELECT what FROM done WHERE key = :k"), {"k": effect_key}
+            )
+            already = set(seen.scalars())
+            if what not in already and (what == "acted" or "acted" in already):
                 await move(conn, effect_key, what, account, usd)
 
     async def act(cmd: Wire | Post | Shout, effect: Effect) -> Receipt:
@@ -78,18 +89,25 @@ def bank(world: World) -> Participant:
         await _misbehave(cmd.how, "after", effect)
         return Receipt(id=effect.key)
 
-    async def take_back(undo: Undo[Wire, Receipt] | Undo[Post, Receipt]) -> None:
+    async def take_back(
+        undo: Undo[Wire, Receipt] | Undo[Post, Receipt] | Undo[Shout, Receipt],
+    ) -> None:
+        await _misbehave(f"undo {undo.input.how}", "before", undo.effect)
         await outside(undo.key, "undone", undo.input.account, undo.input.usd)
+        await _misbehave(f"undo {undo.input.how}", "after", undo.effect)
 
     @app.action(Charge)
     async def charge(cmd: Charge, tx: AsyncConnection, effect: Effect) -> Receipt:
+        await _misbehave(cmd.how, "before", effect)
         await move(tx, effect.key, "acted", cmd.account, -cmd.usd)
         await _misbehave(cmd.how, "after", effect)
         return Receipt(id=effect.key)
 
     @app.compensation(Charge)
     async def refund(undo: Undo[Charge, Receipt], tx: AsyncConnection) -> None:
+        await _misbehave(f"undo {undo.input.how}", "before", undo.effect)
         await move(tx, undo.key, "undone", undo.input.account, undo.input.usd)
+        await _misbehave(f"undo {undo.input.how}", "after", undo.effect)
         if undo.input.how == "failing undo" and undo.effect.attempt == 1:
             raise Failed("not-now", retryable=True)
 
@@ -120,7 +138,7 @@ def bank(world: World) -> Participant:
 
     @app.compensation(Shout)
     async def apologise(undo: Undo[Shout, Receipt]) -> None:
-        await outside(undo.key, "undone", undo.input.account, undo.input.usd)
+        await take_back(undo)
 
     return app
 
@@ -144,6 +162,12 @@ async def _misbehave(how: str, when: str, effect: Effect) -> None:
             raise Unknown("no-answer", "the other bank did not answer")
         case ("raises", "after") | ("raises before", "before"):
             raise RuntimeError("a bug\nsecret parameters")
+        case ("dies before", "before") | ("dies after", "after"):
+            die_once()
+        case ("undo undo dies before", "before") | ("undo undo dies after", "after"):
+            die_once()
+        case "slow", "before":
+            await asyncio.sleep(1)
         case "raises once", "after" if first:
             raise RuntimeError("a bug")
         case _:
