@@ -1,0 +1,189 @@
+"""Services by the light profile of the wire contract: about a hundred lines, no SDK.
+
+Row, effect and stored reply in one transaction; the reply confirmed; then acknowledged. The table
+`ledger` records every effect by key, without a constraint that could hide a second one.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiormq
+import asyncpg
+from pamqp.common import FieldValue
+
+from amends_contracts.codec import decode_command, encode_reply
+from amends_contracts.messages import Command, Json, Outcome, Reply, to_body
+from amends_contracts.names import MessageId, Op
+from amends_contracts.problems import PROBLEM_CONTENT_TYPE
+from amends_contracts.topology import Queue, Topology
+from amends_orchestrator.engine.ports import Delivery, PublishResult
+from amends_orchestrator.transport.amqp import AmqpTransport
+
+TABLES = """
+CREATE SCHEMA IF NOT EXISTS test;
+CREATE TABLE IF NOT EXISTS test.barrier (key text PRIMARY KEY, outcome text, body text);
+CREATE TABLE IF NOT EXISTS test.ledger (id bigserial, key text, saga text, op text);
+"""
+Answer = tuple[Outcome, Json]
+AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+
+
+def succeed(command: Command) -> Answer:
+    """What an unscripted command does."""
+    return Outcome.SUCCEEDED, {"code": "7C"}
+
+
+@dataclass
+class Services:
+    """Services on a real broker and database; `decides` says what an action does."""
+
+    database_url: str
+    transport: AmqpTransport
+    topology: Topology
+    decides: Callable[[Command], Answer] = succeed
+    _pool: Any = None
+    _tasks: "set[asyncio.Task[None]]" = field(default_factory=set["asyncio.Task[None]"])
+
+    async def run(self, services: tuple[str, ...]) -> None:
+        """Consume until cancelled; reconnects by itself, as everybody does."""
+        for service in services:
+            for queue in self.topology.service_queues(service):
+                await self.transport.consume(queue.name, 100)
+        while True:
+            for delivery in await self.transport.arrived(200, None):
+                task = asyncio.create_task(self._work(delivery))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, delivery: Delivery) -> None:
+        command = decode_command(delivery.message)
+        while True:
+            try:
+                outcome, body = await self._act(command)
+                break
+            except AWAY:
+                await asyncio.sleep(0.2)
+        answer = encode_reply(_reply(command, outcome, body), command.reply_to or "", self.topology)
+        result = PublishResult.UNKNOWN
+        while result is PublishResult.UNKNOWN:
+            (result,) = await self.transport.publish([answer], 10)
+        await self.transport.acknowledge([delivery.tag])
+
+    async def _act(self, command: Command) -> Answer:
+        """At most one effect per key, in the transaction of its row."""
+        async with (
+            asyncio.timeout(15),
+            self._pool.acquire() as connection,
+            connection.transaction(),
+        ):
+            row = await connection.fetchrow(
+                "INSERT INTO test.barrier VALUES ($1) ON CONFLICT DO NOTHING RETURNING key",
+                command.key,
+            )
+            if row is None:
+                stored = await connection.fetchrow(
+                    "SELECT outcome, body FROM test.barrier WHERE key = $1", command.key
+                )
+                if stored["outcome"] is not None:
+                    return Outcome(stored["outcome"]), json.loads(stored["body"])
+            outcome, body = await self._effect(connection, command)
+            await connection.execute(
+                "UPDATE test.barrier SET outcome = $2, body = $3 WHERE key = $1",
+                command.key,
+                outcome.value,
+                json.dumps(body),
+            )
+            return outcome, body
+
+    async def _effect(self, connection: Any, command: Command) -> Answer:
+        outcome: Outcome = Outcome.SUCCEEDED
+        body: Json = {}
+        if command.op is Op.COMPENSATION:
+            action = await connection.fetchrow(
+                "INSERT INTO test.barrier VALUES ($1, 'fenced', '{}')"
+                " ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING outcome",
+                command.compensates,
+            )
+            if action["outcome"] != Outcome.SUCCEEDED:
+                return outcome, body
+        else:
+            outcome, body = self.decides(command)
+        if outcome is Outcome.SUCCEEDED:
+            await connection.execute(
+                "INSERT INTO test.ledger (key, saga, op) VALUES ($1, $2, $3)",
+                command.key,
+                command.saga_id,
+                command.op.value,
+            )
+        return outcome, body
+
+    async def ledger(self) -> list[tuple[str, int]]:
+        """Keys with the number of their effects."""
+        rows = await self._pool.fetch("SELECT key, count(*) AS n FROM test.ledger GROUP BY key")
+        return [(row["key"], row["n"]) for row in rows]
+
+    async def open(self) -> None:
+        """Connect to the database."""
+        self._pool = await asyncpg.create_pool(self.database_url, min_size=1, max_size=8)
+        await self._pool.execute(TABLES)
+
+    async def close(self) -> None:
+        """Close both."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.transport.close()
+        await self._pool.close()
+
+
+async def declare(broker_url: str, queues: Sequence[Queue]) -> None:
+    """Declare and bind queues."""
+    connection = await aiormq.connect(broker_url)
+    channel = await connection.channel()
+    for queue in queues:
+        arguments: dict[str, FieldValue] = dict(queue.arguments.items())
+        await channel.queue_declare(queue.name, durable=True, arguments=arguments)
+        for exchange, routing_key in queue.bindings:
+            await channel.queue_bind(queue.name, exchange, routing_key)
+    await connection.close()
+
+
+def _reply(command: Command, outcome: Outcome, body: Json) -> Reply:
+    assert command.saga_id is not None
+    assert command.key is not None
+    good = outcome is Outcome.SUCCEEDED
+    return Reply(
+        saga_id=command.saga_id,
+        type=command.type,
+        key=command.key,
+        attempt=command.attempt,
+        token=command.token,
+        message_id=MessageId(f"{command.message_id}:reply"),
+        outcome=outcome,
+        body=to_body(body),
+        content_type="application/json" if good else PROBLEM_CONTENT_TYPE,
+    )
+
+
+@asynccontextmanager
+async def services(
+    database_url: str, broker_url: str, topology: Topology, names: tuple[str, ...]
+) -> AsyncGenerator[Services]:
+    """Run these services beside the test."""
+    transport = AmqpTransport(broker_url, topology, partitions=1, name="services")
+    await transport.open()
+    await declare(broker_url, [q for name in names for q in topology.service_queues(name)])
+    made = Services(database_url, transport, topology)
+    await made.open()
+    running = asyncio.create_task(made.run(names))
+    try:
+        yield made
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await made.close()
