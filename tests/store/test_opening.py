@@ -1,7 +1,10 @@
 """A store opens on a database it can trust, and says what to do about any other."""
 
+import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -9,8 +12,8 @@ import pytest
 from amends_migrations import head
 from amends_orchestrator.engine.ports import StoreUnavailable
 from amends_orchestrator.local import postgres
-from amends_orchestrator.store import PostgresStore, opening
-from conformance.stores import ME
+from amends_orchestrator.store import ApiKeys, Audit, PostgresStore, opening
+from conformance.stores import ME, batch, messages, new_saga
 
 
 @asynccontextmanager
@@ -120,3 +123,21 @@ async def test_partitions_are_raised_at_opening(migrated_database_url: str) -> N
         async with opened(migrated_database_url, partitions=wanted) as store:
             tick = await store.tick(ME, lease_s=1, claim=False, limit=1)
             assert tick.partitions == 24
+
+
+async def test_a_user_with_the_documented_rights_is_enough(migrated_database_url: str) -> None:
+    """The orchestrator runs as one who can neither create nor drop anything."""
+    name = f"orchestrator_{uuid.uuid4().hex[:8]}"
+    readme = (Path(__file__).parents[2] / "migrations" / "README.md").read_text()
+    grants = readme.split("```sql")[1].split("```")[0].replace("orchestrator", name)
+    await execute(migrated_database_url, f"CREATE USER {name} PASSWORD 'secret'", grants)
+    address = urlsplit(migrated_database_url).netloc.rpartition("@")[2]
+    limited = urlsplit(migrated_database_url)._replace(netloc=f"{name}:secret@{address}")
+    try:
+        async with opened(urlunsplit(limited), partitions=20) as store:
+            now = (await store.tick(ME, lease_s=9, claim=True, limit=1)).now
+            await store.commit(batch(new_saga(now), orchestrator=ME, outbox=messages()))
+            await ApiKeys(store.engine).create("k", "acme", "viewer")
+            await Audit(store.engine).record(tenant="acme", who="k", action="a", outcome="done")
+    finally:
+        await execute(migrated_database_url, f"DROP OWNED BY {name}", f"DROP USER {name}")

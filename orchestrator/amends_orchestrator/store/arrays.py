@@ -3,9 +3,10 @@
 Nothing here looks at a database. Data that cannot be written is BadData already here.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
+
+from pydantic_core import to_json
 
 from amends_contracts.messages import Json
 from amends_orchestrator.core.decision import JournalRow
@@ -51,13 +52,13 @@ def check(write: SagaWrite) -> None:
 
 
 def dump(value: Json) -> str:
-    """JSON text; BadData for what JSON cannot say (NaN, bytes, lone surrogates, other objects)."""
+    """JSON text. BadData for what cannot be said; NaN is left to the database to refuse.
+
+    By pydantic's serialiser: twice per transition, the standard library's takes six times as long.
+    """
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        if not text.isascii():
-            text.encode()
-        return text
-    except (TypeError, ValueError, RecursionError) as error:
+        return to_json(value).decode()
+    except ValueError as error:
         raise BadData(f"not a JSON value: {error}") from error
 
 

@@ -29,7 +29,7 @@ from amends_orchestrator.engine.ports import (
     StoredSaga,
     Tick,
 )
-from amends_orchestrator.store.arrays import check, dump
+from amends_orchestrator.store.arrays import check
 
 START_KEY_BYTES_MAX = 1024
 
@@ -278,7 +278,15 @@ class MemoryStore:
 
 
 def _copy(value: Json) -> Json:
-    return json.loads(dump(value))
+    return json.loads(_dump(value))
+
+
+def _dump(value: Json) -> bytes:
+    """Strictly JSON, where Postgres' own store also takes what it can make JSON of."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadData(f"not a JSON value: {error}") from error
 
 
 def _refuse_bad_data(write: SagaWrite) -> None:
@@ -298,7 +306,7 @@ def _refuse_bad_data(write: SagaWrite) -> None:
     if write.start and not 1 <= len(write.start.key.encode()) <= START_KEY_BYTES_MAX:
         raise BadData("a start key of 0 or over 1024 bytes")
     for value in (write.state, *(row.data for row in write.rows)):
-        dump(value)
+        _dump(value)
 
 
 def _encodable(text: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+from pydantic_core import from_json
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -260,6 +261,6 @@ def _stored(saga_id: SagaId, row: asyncpg.Record) -> StoredSaga:
         ),
         seq=row["seq"],
         status=SagaStatus(row["status"]),
-        state=json.loads(row["state"]),
+        state=from_json(row["state"]),
         wake_at=row["wake_at"],
     )
