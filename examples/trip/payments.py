@@ -1,11 +1,18 @@
-"""The payments service: takes money from an account, and pays it back when the trip is off."""
+"""The payments service: a FastStream application that takes part in sagas.
+
+Its handlers are subscribers of its own RabbitBroker: middlewares, injected dependencies and
+AsyncAPI are FastStream's, barrier, confirms and draining come with the adapter. Without a broker
+(`amends dev`) the same handlers run in a plain Participant.
+"""
 
 import os
 
+from faststream.rabbit import RabbitBroker
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amends_participants import Effect, Failed, Participant, Undo
+from amends_participants.faststream import FastStreamParticipant
 from trip.commands import ChargeCard, Receipt
 from trip.tables import prepare, work
 
@@ -30,7 +37,13 @@ UPDATE payments.account SET balance = balance + refunded.usd
 FROM refunded WHERE account.traveller = refunded.traveller
 """)
 
-app = Participant("payments")
+BROKER_URL = os.environ.get("AMENDS_BROKER_URL", "")
+
+app: Participant
+if BROKER_URL.startswith("amqp"):
+    app = FastStreamParticipant("payments", RabbitBroker(BROKER_URL))
+else:
+    app = Participant("payments")
 
 
 @app.on_start

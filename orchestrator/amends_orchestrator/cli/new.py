@@ -4,6 +4,7 @@ The files lie in `templates/<kind>/`; `@name@` and its variants are replaced, in
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -60,6 +61,12 @@ def write(kind: str, name: str, where: Path) -> list[Path]:
         raise CliError(
             f"{name!r} cannot be a name: lower case letters, digits, - and _, a letter first.",
             f"For example: amends new {kind} {_suggestion(name)}",
+            exit_code=Exit.USAGE,
+        )
+    if _words(name)["@module@"] in {*sys.stdlib_module_names, "services", "conftest"}:
+        raise CliError(
+            f"{name!r} is the name of a module that Python needs.",
+            f"For example: amends new {kind} {name}-trip",
             exit_code=Exit.USAGE,
         )
     folder = where / name
