@@ -1,6 +1,7 @@
 """A service in memory behind REST and console: it answers at once and keeps what it was asked."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -333,3 +334,10 @@ def key_for(world: World, scope: Scope, tenant: str = "default") -> str:
 
 
 PAST_PIVOT = Refused(type=ProblemType.PAST_PIVOT, detail="The pivot has succeeded.")
+
+
+async def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Wait for something that nobody tells us of."""
+    async with asyncio.timeout(timeout_s):
+        while not true():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.01)

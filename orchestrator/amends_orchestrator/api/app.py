@@ -94,6 +94,7 @@ def create_app(
     )
     app.state.services = services
     app.state.guard = guard
+    app.state.routers = ROUTERS
     app.state.stop_waiting = stop_waiting
     app.add_middleware(SecurityHeaders)
     problems.install(app)

@@ -58,7 +58,7 @@ class _Engine(Collector):
         """Each number as a metric."""
         for field, shown in GAUGES.items():
             value = getattr(self._stats, field)
-            number = len(value) if isinstance(value, tuple) else value
+            number = len(self._stats.owned) if field == "owned" else value
             yield GaugeMetricFamily(f"amends_{shown.name}", shown.help, value=number)
         for field, shown in COUNTERS.items():
             value = getattr(self._stats, field)

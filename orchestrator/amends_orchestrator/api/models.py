@@ -14,6 +14,11 @@ from amends_contracts.names import NAME_PATTERN, is_step_path
 from amends_orchestrator.core.state import SagaStatus, StepStatus
 
 UUID_PATTERN: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+STEP_PATH_PATTERN: Final = (
+    r"^[a-z][a-z0-9_-]*(\[\d+\]|#\d+(\.\d+)?)?"
+    r"(\.[a-z][a-z0-9_-]*(\[\d+\]|#\d+(\.\d+)?)?)*$"
+)
+"""For the document; what decides is `names.is_step_path`."""
 TEXT_PATTERN: Final = r"^[^\u0000-\u001f\u007f]+$"
 """One line of text."""
 LABEL_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]*$"
@@ -42,7 +47,11 @@ StepPathText = Annotated[
     str,
     StringConstraints(min_length=1, max_length=160),
     AfterValidator(_step_path),
-    Field(description="Path of the step instance.", examples=["flight", "legs[2].flight"]),
+    Field(
+        description="Path of the step instance.",
+        examples=["flight", "legs[2].flight"],
+        json_schema_extra={"pattern": STEP_PATH_PATTERN},
+    ),
 ]
 
 

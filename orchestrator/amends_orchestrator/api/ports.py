@@ -288,7 +288,10 @@ class Orchestrator(Protocol):
 
 
 class Views(Protocol):
-    """A saga as people and programs read it: the core's view of its plan, state and journal."""
+    """A saga as people and programs read it: the core's view of its plan, state and journal.
+
+    LookupError for a saga whose definition this release cannot read.
+    """
 
     async def view(self, row: SagaRow) -> Json:
         """The `SagaOut` of REST, plus `tree`."""

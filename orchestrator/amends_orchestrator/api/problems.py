@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from amends_contracts.problems import PROBLEM_CONTENT_TYPE, FieldError, Problem, ProblemType
+from amends_orchestrator.api.headers import SENT
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.engine.ports import StoreUnavailable
 
@@ -147,7 +149,20 @@ async def _on_http(request: Request, error: Exception) -> Response:
         status=error.status_code,
         detail=detail,
     )
-    return problem_response(problem, request, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request)) or headers.get("Allow", "GET")
+    return problem_response(problem, request, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of a path; the framework knows only those of one route of it."""
+    routers: Sequence[APIRouter] = getattr(request.app.state, "routers", ())
+    found: set[str] = set()
+    for route in (route for router in routers for route in router.routes):
+        if isinstance(route, APIRoute) and route.path_regex.match(request.url.path):
+            found |= route.methods or set()
+    return sorted(found)
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
@@ -174,7 +189,8 @@ async def _on_unavailable(request: Request, error: Exception) -> Response:
 async def _on_anything(request: Request, error: Exception) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     detail = "Something is wrong on our side; the log has it."
-    return problem_response(ApiProblem(ProblemType.INTERNAL, detail).problem, request)
+    # This answer is made outside of the middleware that adds them.
+    return problem_response(ApiProblem(ProblemType.INTERNAL, detail).problem, request, SENT)
 
 
 def install(app: FastAPI) -> None:

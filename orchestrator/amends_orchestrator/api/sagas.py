@@ -157,7 +157,7 @@ async def ended_or_late(services: Services, row: SagaRow, wait_s: float) -> bool
     return seen != (row.seq, row.status)
 
 
-@routes.get("/{saga_id}", response_model=SagaOut, responses=problems(404, 422))
+@routes.get("/{saga_id}", response_model=SagaOut, responses=problems(404, 422, 501))
 @needs(Scope.VIEWER, "wait")
 async def one(
     saga_id: SagaPath,
@@ -174,7 +174,7 @@ async def one(
     row = await services.saga(caller.tenant, SagaId(saga_id))
     if wait and await ended_or_late(services, row, wait):
         row = await services.saga(caller.tenant, SagaId(saga_id))
-    return JSONResponse(await services.views.view(row))
+    return JSONResponse(await services.view(row))
 
 
 @routes.get("/{saga_id}/journal", response_model=JournalList, responses=problems(404, 422))
@@ -198,9 +198,9 @@ async def journal(
     return JournalList(items=items, next=str(items[-1].seq) if len(rows) > limit else None)
 
 
-@routes.get("/{saga_id}/undo-plan", response_model=UndoPlanOut, responses=problems(404, 422))
+@routes.get("/{saga_id}/undo-plan", response_model=UndoPlanOut, responses=problems(404, 422, 501))
 @needs(Scope.VIEWER)
 async def undo_plan(saga_id: SagaPath, caller: CallerDep, services: ServicesDep) -> Any:
     """What a compensation would do if it began now, in order, and what would stay."""
     row = await services.saga(caller.tenant, SagaId(saga_id))
-    return JSONResponse({"items": await services.views.undo_plan(row)})
+    return JSONResponse({"items": await services.undo_plan(row)})

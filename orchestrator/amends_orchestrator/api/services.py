@@ -1,12 +1,14 @@
 """What the routes of REST and console work with, in one object per application."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeAlias
 
 from fastapi import Depends, Request
 
+from amends_contracts.messages import Json
 from amends_contracts.names import SagaId
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.api.guard import Guard
@@ -56,6 +58,16 @@ class Services:
             raise ApiProblem(ProblemType.NOT_FOUND, f"There is no saga {saga_id}.")
         return row
 
+    async def view(self, row: SagaRow) -> Json:
+        """A saga with its steps; 501 if this release cannot read its definition."""
+        with _readable(row):
+            return await self.views.view(row)
+
+    async def undo_plan(self, row: SagaRow) -> Json:
+        """What a compensation would do now; 501 if this release cannot read its definition."""
+        with _readable(row):
+            return await self.views.undo_plan(row)
+
     async def checks(self) -> dict[str, bool]:
         """What readiness consists of: the engine's leases and broker, and the database."""
         try:
@@ -65,6 +77,16 @@ class Services:
         except (StoreUnavailable, TimeoutError, OSError):
             database = False
         return {"engine": self.orchestrator.is_ready(), "database": database}
+
+
+@contextmanager
+def _readable(row: SagaRow) -> Generator[None]:
+    try:
+        yield
+    except LookupError:
+        name = f"{row.identity.definition}@{row.identity.version}"
+        detail = f"The saga's definition {name} was made for a newer release than this one."
+        raise ApiProblem(ProblemType.UNSUPPORTED, detail) from None
 
 
 def services_of(request: Request) -> Services:

@@ -187,8 +187,8 @@ class Console:
         services = self._services
         row = await services.saga(caller.tenant, saga_id)
         over = row.status in TERMINAL
-        view = await services.views.view(row)
-        plan: Json = None if over else await services.views.undo_plan(row)
+        view = await services.view(row)
+        plan: Json = None if over else await services.undo_plan(row)
         return {"saga": saga_page(view, plan or (), caller, services.trace_url)}, not over
 
     async def act(self, request: Request) -> Response:
