@@ -67,6 +67,8 @@ def read_yaml(text: str, lines: dict[str, int]) -> Json:
         raise TextError(f"not YAML: {error.problem or error.context}", line) from None
     except yaml.YAMLError as error:
         raise TextError(f"not YAML: {error}") from None
+    except RecursionError:
+        raise TextError(f"nested more than {DEPTH_MAX} levels deep") from None
 
 
 class _Twice(ValueError):

@@ -256,12 +256,20 @@ def test_a_bad_document_is_a_problem_with_fields() -> None:
         ("a: 1\n---\nb: 2", "2: not YAML: but found another document"),
         ("[1]", "1: a definition is an object"),
         ("<<: 5", "1: << takes an object"),
-        ("[" * 2000, "nested more than 64 levels deep"),
     ],
 )
 def test_texts_that_cannot_be_read(text: str, expected: str) -> None:
     """What is no JSON or YAML of ours is refused with its line, and does nothing."""
     assert refusal(text) == [expected]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 70 + "]" * 70, "a: " + "[" * 70 + "]" * 70, "a: " + "[" * 9_000 + "]" * 9_000],
+)
+def test_depth_is_bounded(text: str) -> None:
+    """In JSON and YAML, however deep it goes."""
+    assert refusal(text)[0].endswith("nested more than 64 levels deep")
 
 
 def test_a_text_is_bounded() -> None:

@@ -147,6 +147,10 @@ class Plan(Steps, Blocks, Generic[In]):
             raise PlanError(f"{expression!r} is no expression", "write it without ${ }")
         return cast(T, Proxy(Expr(text, type, level=0, plan=self)))
 
+    def written(self, value: object) -> Json:
+        """How a value is written in the document, `${ … }` included: to see what one records."""
+        return self._rendered(value)
+
     # --- the document
 
     def to_json(self) -> dict[str, Json]:

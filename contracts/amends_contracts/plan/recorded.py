@@ -6,7 +6,8 @@ checked here: names, what is missing, literal values by the model, and kinds of 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from operator import getitem
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -95,7 +96,7 @@ def _checked(model: "type[Command[Any]]", name: str, field: FieldInfo, value: ob
             )
         return value
     annotation: Any = field.annotation
-    form: Any = Annotated.__class_getitem__((annotation, field))  # type: ignore[attr-defined]  # stubs lack it
+    form = getitem(cast(Any, Annotated), (annotation, field))  # Annotated[annotation, field]
     adapter = _adapter(form)
     try:
         return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)

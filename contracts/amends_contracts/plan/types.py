@@ -118,7 +118,7 @@ def fits(given: Type, wanted: Type) -> bool:
 def shown(annotation: Type) -> str:
     """How an error names the type."""
     known = bare(annotation)
-    return getattr(known, "__name__", None) or str(known)
+    return str(known) if get_args(known) else getattr(known, "__name__", str(known))
 
 
 def item_of(annotation: Type) -> Type:
