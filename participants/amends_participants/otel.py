@@ -9,6 +9,8 @@ from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from amends_contracts.messages import Command, Outcome, Trace
 from amends_contracts.names import Op
 from amends_participants.trace import Span
@@ -16,7 +18,6 @@ from amends_participants.trace import Span
 if TYPE_CHECKING:
     from opentelemetry import trace as api
     from opentelemetry.context import Context
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:
@@ -66,7 +67,7 @@ class OtelTracing:
         ) as span:
             yield _OtelSpan(span)
 
-    def watch(self, engine: "AsyncEngine") -> None:
+    def watch(self, engine: AsyncEngine) -> None:
         """Show the statements of this engine as spans below the handler's."""
         from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 

@@ -6,6 +6,8 @@ The default does nothing and costs nothing. Nothing here knows a telemetry libra
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from amends_contracts.messages import Command, Outcome, Trace
 
 
@@ -29,6 +31,10 @@ class Tracing(Protocol):
         """Enter it around the work on one command."""
         ...
 
+    def watch(self, engine: AsyncEngine) -> None:
+        """Show what is asked of this database below the spans of handlers."""
+        ...
+
 
 class _NoSpan:
     trace: Trace | None = None
@@ -45,3 +51,6 @@ class NoTracing:
     def start(self, command: Command) -> AbstractContextManager[Span]:
         """Nothing is started."""
         return self._context
+
+    def watch(self, engine: AsyncEngine) -> None:
+        """Nothing is shown."""

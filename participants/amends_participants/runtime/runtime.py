@@ -62,6 +62,7 @@ class Runtime:
             settings=settings,
             instance=uuid4(),
         )
+        self._tracing.watch(self.scope.database.engine)
         self._queues = self.scope.topology.service_queues(app.service)
         self._answering = Answering(
             self.scope, self._tracing, self._publish, self._say, self._crowded
