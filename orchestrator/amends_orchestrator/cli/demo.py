@@ -18,6 +18,9 @@ def demo(
         bool | None,
         typer.Option("--stay/--no-stay", help="Leave the page running (default: on a terminal)."),
     ] = None,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="In one process, as where there is no RabbitMQ.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Run book-trip three times: success, undone, killed and resumed. Needs no Docker, no key.
@@ -29,4 +32,4 @@ def demo(
     from amends_orchestrator.cli.demo_acts import play
 
     on_terminal = sys.stdout.isatty() and not as_json
-    play(stay=on_terminal if stay is None else stay, as_json=as_json)
+    play(stay=on_terminal if stay is None else stay, embedded=embedded, as_json=as_json)

@@ -75,14 +75,14 @@ ACTS = (
 )
 
 
-def play(*, stay: bool, as_json: bool) -> None:
+def play(*, stay: bool, embedded: bool, as_json: bool) -> None:
     """Bring everything up in a folder of its own, play, prove, and leave nothing behind."""
     with tempfile.TemporaryDirectory(prefix="amends-demo-") as folder:
         Path(folder).chmod(0o711)
         machine = Machine(
             folder=Path(folder),
             example=TRIP,
-            embedded=not _has_broker(),
+            embedded=embedded or not _has_broker(),
             with_key=False,
             extra_env={"AMENDS_TRIP_WORK_S": WORK_S, SETTING: str(Path(folder) / "controls.json")},
         )
@@ -113,14 +113,15 @@ def _bring_up(machine: Machine, shown: Console, quiet: Console) -> None:
     took = time.monotonic() - began
     if machine.embedded:
         shown.print(
-            f"One process with the in-process transport, on a real Postgres, in {took:.1f} s.\n"
-            f"[quiet]No RabbitMQ on this machine. {rabbitmq.INSTALL}[/]",
+            f"One process with the in-process transport and a real Postgres, up in {took:.1f} s.",
             soft_wrap=True,
         )
+        if not _has_broker():
+            shown.print(f"[quiet]No RabbitMQ here. {rabbitmq.INSTALL}[/]", soft_wrap=True)
     else:
         shown.print(
-            f"RabbitMQ, Postgres, an orchestrator and four services, each a process, "
-            f"in {took:.1f} s.",
+            "RabbitMQ, Postgres, the orchestrator and four services, each a process of its own, "
+            f"up in {took:.1f} s.",
             soft_wrap=True,
         )
 
