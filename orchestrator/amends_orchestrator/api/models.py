@@ -212,7 +212,16 @@ class SagaOut(Out):
     status: SagaStatus
     steps: list[StepOut]
     output: Any = None
-    failure: Any = Field(default=None, description="The first failure, kept to the end.")
+    tree: list[dict[str, Any]] = Field(
+        default_factory=list[dict[str, Any]],
+        description="The steps nested: those below another are its `children`, each with its"
+        " `branch` and, of a choice, whether its case was `chosen`.",
+    )
+    failure: dict[str, Any] | None = Field(
+        default=None, description="What turned it back, kept to the end."
+    )
+    deadline: datetime | None = None
+    undeliverable: int = Field(default=0, description="Commands whose service nobody runs.")
     held: list[Any] = Field(description="Effects that are in the world and could be taken back.")
     residue: list[Any] = Field(description="Effects that stay in the world.")
     labels: dict[str, str] = Field(default_factory=dict[str, str])

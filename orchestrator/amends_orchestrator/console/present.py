@@ -5,17 +5,21 @@ templates escape everything.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any, Final
 
+from amends_contracts.problems import ProblemType
 from amends_orchestrator.api.ports import Caller, SagaRow, Scope
 from amends_orchestrator.console.looks import NOT_RUN, Look, saga_look, step_look
 from amends_orchestrator.core.state import TERMINAL, SagaStatus, StepStatus
 
 View = Mapping[str, Any]
 JSON_CHARS_MAX: Final = 20_000
+_ENDS_WITH_TIME: Final = re.compile(r"(.+) (\d{4}-\d\d-\d\dT\S+)")
 OPEN: Final = frozenset(
     {
         StepStatus.PENDING,
@@ -62,6 +66,7 @@ class Node:
     took: str
     running: bool
     reason: str
+    reason_at: datetime | None
     problem: Said | None
     undo: Undo | None
     pivot: bool
@@ -91,6 +96,9 @@ class Effect:
     path: str
     command: str
     text: str
+    until: datetime | None = None
+    """When it can be taken back no longer."""
+    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +233,7 @@ def saga_page(
         deadline=_time(view.get("deadline")),
         labels=tuple(sorted(labels.items())),
         trace_url=_trace_url(trace_url, view.get("trace_id")),
-        failure_at=str(failure.get("step") or failure.get("path") or ""),
+        failure_at=_headline(failure),
         failure=said(failure.get("problem") or failure) if failure else None,
         nodes=tuple(tree.node(n, not_taken=False) for n in view.get("tree") or view["steps"]),
         held=tuple(_effects(view.get("held"))),
@@ -234,6 +242,20 @@ def saga_page(
         output=pretty(view.get("output")),
         actions=() if over else tuple(_saga_actions(status, caller)),
     )
+
+
+def _headline(failure: View) -> str:
+    """What turned the saga back, in two or three words."""
+    if failure.get("step"):
+        return f"{failure['step']} failed"
+    by = f" by {failure['by']}" if failure.get("by") else ""
+    match failure.get("type"):
+        case ProblemType.CANCELLED:
+            return f"Cancelled{by}"
+        case ProblemType.DEADLINE:
+            return "The deadline passed"
+        case _:
+            return f"Stopped{by}"
 
 
 def _trace_url(template: str | None, trace_id: Any) -> str | None:
@@ -253,11 +275,15 @@ def _effects(items: Any) -> Iterator[Effect]:
             yield Effect(path=item, command="", text="")
             continue
         effect: View = item
-        notes = [effect.get(k) for k in ("why", "reason", "residue", "owner", "evidence")]
+        notes = [effect.get(k) for k in ("why", "reason", "owner", "evidence")]
+        if effect.get("in_doubt"):
+            notes.append("in doubt")
         yield Effect(
             path=str(effect.get("path") or effect.get("step") or ""),
             command=str(effect.get("command") or ""),
             text=" · ".join(n for n in notes if isinstance(n, str) and n),
+            until=_time(effect.get("until")),
+            stays=effect.get("residue") is True,
         )
 
 
@@ -272,10 +298,14 @@ class _Tree:
 
     def node(self, raw: View, *, not_taken: bool) -> Node:
         status = str(raw["status"])
-        began, ended = _time(raw.get("started_at")), _time(raw.get("ended_at"))
+        groups = tuple(self._groups(raw, not_taken=not_taken))
+        began, ended = _span(_time(raw.get("started_at")), _time(raw.get("ended_at")), groups)
+        reason, reason_at = _reason(raw)
         look = NOT_RUN if not_taken else step_look(status, over=self._over)
         acts = self._operator and not self._over and not not_taken and raw["kind"] == "action"
-        can = acts and status in OPEN
+        # A step that failed for good is over, unless it says that it waits for somebody.
+        blocked = status != StepStatus.FAILED or reason not in {"", "ignored"}
+        can = acts and status in OPEN and blocked
         return Node(
             path=str(raw["path"]),
             kind=str(raw["kind"]),
@@ -287,14 +317,15 @@ class _Tree:
             ended_at=ended,
             took=_took(began, ended),
             running=look.moving,
-            reason=str(raw.get("reason") or ""),
+            reason=reason,
+            reason_at=reason_at,
             problem=said(raw.get("problem")),
             undo=self._undo(raw.get("compensation")),
             pivot=bool(raw.get("pivot")),
             held=raw["path"] in self._held,
             facts=tuple(_facts(raw)),
             output=pretty(raw.get("output")),
-            groups=tuple(self._groups(raw, not_taken=not_taken)),
+            groups=groups,
             actions=("retry", "skip", "resolve") if can else (),
             pressing=can and self._stuck and status not in {StepStatus.PENDING, StepStatus.RUNNING},
         )
@@ -309,18 +340,34 @@ class _Tree:
         )
 
     def _groups(self, raw: View, *, not_taken: bool) -> Iterator[Group]:
-        loose: list[View] = []
-        for child in raw.get("children") or ():
-            if "path" in child:
-                loose.append(child)
-                continue
-            chosen = child.get("chosen")
+        """The children by branch or case, in the order of the plan."""
+        children: Sequence[View] = raw.get("children") or ()
+        for (name, chosen), inside in groupby(
+            children, lambda c: (c.get("branch"), c.get("chosen"))
+        ):
             out = not_taken or chosen is False
-            nodes = (self.node(n, not_taken=out) for n in child.get("steps") or ())
-            yield Group(name=str(child.get("name") or ""), chosen=chosen, nodes=tuple(nodes))
-        if loose:
-            nodes = (self.node(n, not_taken=not_taken) for n in loose)
-            yield Group(name="", chosen=None, nodes=tuple(nodes))
+            nodes = tuple(self.node(child, not_taken=out) for child in inside)
+            yield Group(name=str(name or ""), chosen=chosen, nodes=nodes)
+
+
+def _span(
+    began: datetime | None, ended: datetime | None, groups: Sequence[Group]
+) -> tuple[datetime | None, datetime | None]:
+    """When a step was under way; of one that holds others, from the first to the last of them."""
+    if not groups:
+        return began, ended
+    inside = [node for group in groups for node in group.nodes if node.started_at]
+    starts = [node.started_at for node in inside if node.started_at]
+    ends = [node.ended_at for node in inside if node.ended_at]
+    whole = len(ends) == len(inside)
+    return min(starts, default=None), max(ends, default=None) if whole else None
+
+
+def _reason(raw: View) -> tuple[str, datetime | None]:
+    """Why a step stands where it stands, and the time that the sentence ends with."""
+    text = str(raw.get("reason") or "")
+    found = _ENDS_WITH_TIME.fullmatch(text)
+    return (found[1], datetime.fromisoformat(found[2])) if found else (text, None)
 
 
 def _facts(raw: View) -> Iterator[tuple[str, str]]:

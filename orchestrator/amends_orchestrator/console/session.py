@@ -71,7 +71,8 @@ class Sessions:
 
     def _read(self, cookie: str) -> Caller | None:
         text, _, signature = cookie.rpartition(".")
-        if not any(hmac.compare_digest(self._sign(k, text), signature) for k in self._keys):
+        signed = signature.encode(errors="replace")
+        if not any(hmac.compare_digest(self._sign(k, text).encode(), signed) for k in self._keys):
             return None
         payload: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text))
         if payload["e"] < time.time():
@@ -81,7 +82,8 @@ class Sessions:
 
 def check_form(request: Request) -> None:
     """403 for a form that was not sent from one of our own pages."""
-    named = "sec-fetch-site" in request.headers or "origin" in request.headers
+    site = request.headers.get("sec-fetch-site")
+    named = site == "same-origin" or (site is None and "origin" in request.headers)
     if not named or not is_same_site(request.headers):
         detail = "This form was not sent from a page of this service."
         raise ApiProblem(ProblemType.FORBIDDEN, detail)
