@@ -18,6 +18,7 @@ from amends_orchestrator.core.decision import (
 )
 from amends_orchestrator.core.evolve import evolve, replay
 from amends_orchestrator.core.plan import Plan, UnsupportedKind, compile_plan
+from amends_orchestrator.core.resolve import resolve
 from amends_orchestrator.core.state import (
     TERMINAL,
     Identity,
@@ -28,6 +29,9 @@ from amends_orchestrator.core.state import (
     wake_at,
 )
 from amends_orchestrator.core.state_json import from_stored, state_from_json, state_to_json
+from amends_orchestrator.core.undo_plan import UndoItem, undo_plan
+from amends_orchestrator.core.verify import verify
+from amends_orchestrator.core.view import SagaView, saga_view
 
 __all__ = [
     "TERMINAL",
@@ -41,9 +45,11 @@ __all__ = [
     "Refused",
     "Saga",
     "SagaStatus",
+    "SagaView",
     "Send",
     "State",
     "StepStatus",
+    "UndoItem",
     "UnsupportedKind",
     "Values",
     "compile_plan",
@@ -52,10 +58,14 @@ __all__ = [
     "from_stored",
     "replay",
     "residue_count",
+    "resolve",
     "saga_status",
+    "saga_view",
     "start",
     "state_from_json",
     "state_to_json",
+    "undo_plan",
+    "verify",
     "wake_at",
 ]
 

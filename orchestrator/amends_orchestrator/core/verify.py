@@ -1,0 +1,249 @@
+"""The verifier: what cannot work is refused at registration, with path, reason and remedy.
+
+This file says which steps may stand where and what they must declare; `verify_references` looks
+into expressions. Rules are those of the specification's last section.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+
+from amends_contracts import definition as document
+from amends_contracts.definition import Definition
+from amends_contracts.messages import CommandInfo, Effect, Reversal
+from amends_contracts.names import STEP_PATH_BYTES_MAX, service_of
+from amends_contracts.problems import FieldError
+from amends_orchestrator.core.expressions import Expressions
+from amends_orchestrator.core.resolve import (
+    Commands,
+    compensation_of,
+    effect_of,
+    probe_of,
+    reversal_of,
+)
+from amends_orchestrator.core.verify_references import References
+
+_STRICTER: Final = (Effect.TRANSACTIONAL, Effect.KEYED, Effect.QUERYABLE, Effect.NONE)
+"""From the strongest promise to the weakest: a definition may only assume less."""
+_LESS: Final = (Reversal.READ_ONLY, Reversal.COMPENSATABLE, Reversal.IRREVERSIBLE)
+
+
+def verify(
+    definition: Definition, commands: Commands, expressions: Expressions
+) -> tuple[FieldError, ...]:
+    """Everything wrong with a definition; empty if it may be registered.
+
+    `commands` is what participants' `hello` says, as far as known; nothing is refused only
+    because a participant has not spoken yet, except what would have to be guessed.
+    """
+    checker = _Checker(definition, commands)
+    errors = [*checker.whole(), *checker.steps(definition.steps, "/steps", _Place())]
+    if any(error.reason.startswith("there is another step") for error in errors):
+        return tuple(errors)  # references would be ambiguous
+    references = References(definition, commands, expressions)
+    return (*errors, *references.check())
+
+
+class _Place:
+    """Where a step stands, as far as the pivot is concerned."""
+
+    def __init__(self, *, pivot_may: bool = True, before: bool = True, after: bool = False) -> None:
+        self.pivot_may = pivot_may
+        """A pivot may stand here: the top sequence, or a choice of it."""
+        self.before = before
+        """Some way to here has not passed a pivot."""
+        self.after = after
+        """Some way to here has."""
+
+    def inside(self, *, pivot_may: bool) -> "_Place":
+        return _Place(pivot_may=pivot_may, before=self.before, after=self.after)
+
+
+def _error(path: str, reason: str, remedy: str | None = None) -> FieldError:
+    return FieldError(path=path, reason=reason, remedy=remedy)
+
+
+class _Checker:
+    def __init__(self, definition: Definition, commands: Commands) -> None:
+        self.definition = definition
+        self.commands = commands
+        self.ids: dict[str, str] = {}
+        self.services = {service_of(name) for name in commands}
+        self.undo_names = {
+            info.compensation for info in commands.values() if info.compensation is not None
+        }
+
+    def whole(self) -> Iterator[FieldError]:
+        definition = self.definition
+        if definition.budget is not None:
+            reason = "budgets cannot be kept by this version"
+            yield _error("/budget", reason, "leave `budget` out")
+        if definition.deadline is not None and definition.deadline <= timedelta(0):
+            yield _error("/deadline", "it would be over at once", "give it more than PT0S")
+        properties = definition.input.get("properties")
+        for n, label in enumerate(definition.labels):
+            if isinstance(properties, dict) and label not in properties:
+                known = ", ".join(sorted(map(str, properties)))  # pyright: ignore[reportUnknownArgumentType]
+                reason = f"the input has no member {label!r}"
+                yield _error(f"/labels/{n}", reason, f"name one of: {known}")
+
+    def steps(self, steps: document.Steps, at: str, place: _Place) -> Iterator[FieldError]:
+        for n, step in enumerate(steps):
+            yield from self.step(step, f"{at}/{n}", place)
+
+    def step(self, step: document.Step, at: str, place: _Place) -> Iterator[FieldError]:
+        if step.id in self.ids:
+            reason = f"there is another step {step.id!r} at {self.ids[step.id]}"
+            yield _error(f"{at}/id", reason, "ids are unique in a definition: rename one")
+        self.ids.setdefault(step.id, at)
+        if len(step.id.encode()) > STEP_PATH_BYTES_MAX:
+            yield _error(f"{at}/id", f"longer than {STEP_PATH_BYTES_MAX} bytes", "shorten it")
+        match step:
+            case document.Action():
+                yield from self.action(step, at, place)
+            case document.Parallel():
+                for name, body in step.branches.items():
+                    inside = place.inside(pivot_may=False)
+                    yield from self.steps(body, f"{at}/branches/{name}", inside)
+            case document.Choice():
+                yield from self.choice(step, at, place)
+            case _:
+                reason = f"steps of kind {step.kind!r} cannot be run by this version"
+                yield _error(f"{at}/kind", reason, "use action, parallel and choice")
+
+    def choice(self, step: document.Choice, at: str, place: _Place) -> Iterator[FieldError]:
+        bodies = [(f"{at}/cases/{n}/steps", case.steps) for n, case in enumerate(step.cases)]
+        bodies.append((f"{at}/otherwise", step.otherwise))
+        ends: list[_Place] = []
+        for where, body in bodies:
+            inside = place.inside(pivot_may=place.pivot_may)
+            yield from self.steps(body, where, inside)
+            ends.append(inside)
+        if step.when is not None:  # it may be passed by
+            ends.append(place.inside(pivot_may=True))
+        place.before = any(end.before for end in ends)
+        place.after = any(end.after for end in ends)
+
+    # --- actions
+
+    def action(self, step: document.Action, at: str, place: _Place) -> Iterator[FieldError]:
+        info = self.commands.get(step.command)
+        yield from self.command(step.command, f"{at}/command", undo=False)
+        yield from self.declared(step, info, at)
+        yield from self.compensation(step, info, at)
+        yield from self.times(step, at)
+        if step.review is not None:
+            reason = "reviews cannot be asked for by this version"
+            yield _error(f"{at}/review", reason, "leave `review` out")
+        yield from self.pivot(step, at, place)
+        irreversible = reversal_of(step, info) is Reversal.IRREVERSIBLE
+        if irreversible and not step.pivot and place.before and step.review is None:
+            reason = "it cannot be taken back and may run before the pivot"
+            remedy = "mark it `pivot: true`, move it behind the pivot, or give it a compensation"
+            yield _error(f"{at}/reversal", reason, remedy)
+        if place.after and not step.pivot:
+            yield from self.after_pivot(step, at)
+        if step.pivot:
+            place.before = step.when is not None and place.before
+            place.after = True
+
+    def command(self, name: str, at: str, *, undo: bool) -> Iterator[FieldError]:
+        known = name in self.commands or (undo and name in self.undo_names)
+        if known or service_of(name) not in self.services:
+            return
+        mine = sorted(c for c in self.commands if service_of(c) == service_of(name))
+        reason = f"service {service_of(name)!r} does not serve {name!r}"
+        remedy = f"it serves {', '.join(mine)}; fix the name, or start its new version first"
+        yield _error(at, reason, remedy)
+
+    def declared(
+        self, step: document.Action, info: CommandInfo | None, at: str
+    ) -> Iterator[FieldError]:
+        if reversal_of(step, info) is None:
+            reason = f"whether {step.command!r} can be taken back is not known"
+            remedy = (
+                "give it a `compensation` (`{}` if the same command undoes it), or say "
+                "`reversal: read_only` or `irreversible`, or start its participant first"
+            )
+            yield _error(f"{at}/reversal", reason, remedy)
+        if info is None:
+            return
+        if step.effect and _STRICTER.index(step.effect) < _STRICTER.index(info.effect):
+            reason = f"`{step.effect}` promises more than its participant does (`{info.effect}`)"
+            yield _error(f"{at}/effect", reason, "leave it out, or assume less")
+        said = reversal_of(step, None)
+        if said is not None and _LESS.index(said) < _LESS.index(info.reversal):
+            reason = f"its participant says {info.reversal}: it cannot be {said} here"
+            where = "reversal" if step.reversal is not None else "compensation"
+            yield _error(f"{at}/{where}", reason, "leave it out, or assume less")
+        if step.probe and not info.probe:
+            yield _error(f"{at}/probe", "its participant offers no probe", "leave `probe` out")
+
+    def compensation(
+        self, step: document.Action, info: CommandInfo | None, at: str
+    ) -> Iterator[FieldError]:
+        if step.compensation is not None and reversal_of(step, info) is not Reversal.COMPENSATABLE:
+            reason = f"a step that is {step.reversal} has nothing to compensate"
+            yield _error(f"{at}/compensation", reason, "leave out one of the two")
+            return
+        undo = compensation_of(step, info)
+        if undo is None:
+            return
+        command = undo.command or step.command
+        if service_of(command) != service_of(step.command):
+            reason = f"{command!r} belongs to another service than {step.command!r}"
+            remedy = f"name a command of {service_of(step.command)}: only it knows the effect"
+            yield _error(f"{at}/compensation/command", reason, remedy)
+        elif command != step.command:
+            yield from self.command(command, f"{at}/compensation/command", undo=True)
+        if undo.verify and not probe_of(step, info):
+            reason = "`verify` needs a probe, and the action has none"
+            yield _error(f"{at}/compensation/verify", reason, "say `probe: true`, or leave it out")
+
+    def times(self, step: document.Action, at: str) -> Iterator[FieldError]:
+        if step.timeout <= timedelta(0):
+            yield _error(f"{at}/timeout", "every attempt would expire at once", "give it more")
+        undo = step.compensation
+        if undo is not None and undo.timeout <= timedelta(0):
+            where = f"{at}/compensation/timeout"
+            yield _error(where, "every attempt would expire at once", "give it more")
+        policies = [(f"{at}/retry", step.retry)]
+        if undo is not None:
+            policies.append((f"{at}/compensation/retry", undo.retry))
+        for where, retry in policies:
+            endless = retry.max_attempts is None
+            if endless and (retry.initial <= timedelta(0) or retry.max <= timedelta(0)):
+                yield _error(where, "it would be tried for ever without a pause", "set `initial`")
+
+    # --- the pivot
+
+    def pivot(self, step: document.Action, at: str, place: _Place) -> Iterator[FieldError]:
+        if not step.pivot:
+            return
+        if not place.pivot_may:
+            reason = "a pivot stands in the top sequence or in a choice of it"
+            remedy = "move it out of the parallel: nothing may run beside a point of no return"
+            yield _error(f"{at}/pivot", reason, remedy)
+        if place.after:
+            reason = "there is a pivot before it: a saga has one point of no return"
+            yield _error(f"{at}/pivot", reason, "keep the first; what follows is retried anyway")
+        if step.on_failure == "ignore":
+            reason = "a pivot that may fail is no point of no return"
+            yield _error(f"{at}/on_failure", reason, "leave `on_failure` out")
+
+    def after_pivot(self, step: document.Action, at: str) -> Iterator[FieldError]:
+        if step.on_failure == "ignore":
+            return
+        if step.retry.max_attempts is not None:
+            reason = "it stands after the pivot and may fail for good: nobody could undo the rest"
+            remedy = "set `retry.max_attempts: null` (for ever), or `on_failure: ignore`"
+            yield _error(f"{at}/retry/max_attempts", reason, remedy)
+        if step.retry.except_:
+            reason = "it stands after the pivot: no problem may end its attempts"
+            remedy = "leave `retry.except` out, or say `on_failure: ignore`"
+            yield _error(f"{at}/retry/except", reason, remedy)
+        effect = effect_of(step, self.commands.get(step.command))
+        if effect is Effect.NONE and not probe_of(step, self.commands.get(step.command)):
+            reason = "after the pivot, one lost reply of it would leave the saga stuck"
+            remedy = "make it keyed or queryable, or say `on_failure: ignore`"
+            yield _error(f"{at}/effect", reason, remedy)

@@ -1,0 +1,305 @@
+"""A saga as people and programs read it: steps as a list and as a tree, what is held, what stays.
+
+Made of plan, state and journal; the REST shape of the wire contract, with more.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from amends_contracts.messages import Json, Reversal
+from amends_contracts.names import StepPath
+from amends_orchestrator.core.decision import JournalRow
+from amends_orchestrator.core.journal_rows import failure_to_json
+from amends_orchestrator.core.kinds import Kind
+from amends_orchestrator.core.plan import (
+    ActionNode,
+    ChoiceNode,
+    Node,
+    Plan,
+    children,
+    path_of,
+)
+from amends_orchestrator.core.state import Doing, Saga, StepState, StepStatus
+
+
+@dataclass(slots=True)
+class _Story:
+    """What the journal tells of one step."""
+
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    problem: Json = None
+    undo_problem: Json = None
+    undo_started_at: datetime | None = None
+    undo_ended_at: datetime | None = None
+    output: Json = None
+    residue: dict[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaView:
+    """What `to_json` shows."""
+
+    saga: Saga
+    key: str
+    steps: tuple[Json, ...]
+    tree: tuple[Json, ...]
+    held: tuple[Json, ...]
+    residue: tuple[Json, ...]
+    output: Json = None
+    output_problem: Json = None
+    failure: Json = None
+    labels: Json = field(default_factory=dict[str, str])
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    def to_json(self) -> Json:
+        """The saga of `GET /v1/sagas/{id}` (without its trace id, which the core does not know)."""
+        identity, state = self.saga.identity, self.saga.state
+        data: dict[str, Json] = {
+            "saga_id": identity.saga_id,
+            "definition": identity.definition,
+            "version": identity.version,
+            "key": self.key,
+            "status": self.saga.status.value,
+            "direction": state.direction.value,
+            "steps": list(self.steps),
+            "tree": list(self.tree),
+            "held": list(self.held),
+            "residue": list(self.residue),
+            "labels": self.labels,
+            "pivot": state.pivot,
+            "undeliverable": self.saga.undeliverable,
+            "deadline": _time(state.deadline),
+            "wake_at": _time(self.saga.wake_at),
+            "started_at": _time(self.started_at),
+            "ended_at": _time(self.ended_at),
+        }
+        optional = {
+            "output": self.output,
+            "output_problem": self.output_problem,
+            "failure": self.failure,
+            "stopping": None if state.stop is None else failure_to_json(state.stop),
+        }
+        return data | {name: value for name, value in optional.items() if value is not None}
+
+
+def _time(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()
+
+
+def saga_view(plan: Plan, saga: Saga, rows: Sequence[JournalRow]) -> SagaView:
+    """The view; `rows` is the saga's whole journal."""
+    stories = _stories(rows)
+    first: dict[str, Json] = rows[0].data or {}
+    last = rows[-1]
+    final: dict[str, Json] = {}
+    if last.kind == Kind.SAGA_COMPLETED:
+        final = last.data or {}
+    viewer = _Viewer(plan, saga, stories)
+    tree = tuple(viewer.node(node, {}) for node in plan.root)
+    return SagaView(
+        saga=saga,
+        key=saga.identity.key,
+        steps=tuple(_flat(tree)),
+        tree=tree,
+        held=tuple(viewer.held()),
+        residue=tuple(viewer.residue()),
+        output=final.get("output"),
+        output_problem=final.get("problem"),
+        failure=_failure(saga, rows),
+        labels=first.get("labels") or {},
+        started_at=rows[0].at,
+        ended_at=last.at if saga.state.ended is not None else None,
+    )
+
+
+def _failure(saga: Saga, rows: Sequence[JournalRow]) -> Json:
+    if saga.state.failure is None:
+        return None
+    problems = (r.data.get("problem") for r in rows if r.kind == Kind.SAGA_COMPENSATING)
+    return failure_to_json(saga.state.failure) | {"problem": next(problems, None)}
+
+
+_ENDS = frozenset({Kind.STEP_SUCCEEDED, Kind.STEP_FAILED, Kind.STEP_SKIPPED, Kind.STEP_UNKNOWN})
+_UNDO_ENDS = frozenset({Kind.UNDO_SUCCEEDED, Kind.UNDO_FAILED})
+
+
+def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
+    stories: dict[StepPath, _Story] = {}
+    for row in rows:
+        if row.step is None:
+            continue
+        story = stories.setdefault(row.step, _Story())
+        data: dict[str, Json] = row.data or {}
+        if row.kind.startswith("undo."):
+            story.undo_started_at = story.undo_started_at or row.at
+            story.undo_problem = data.get("problem", story.undo_problem)
+            story.undo_ended_at = row.at if row.kind in _UNDO_ENDS else None
+            continue
+        if row.kind in (Kind.STEP_DISPATCHED, Kind.STEP_ENTERED):
+            story.started_at = story.started_at or row.at
+        if row.kind in (Kind.STEP_SUCCEEDED, Kind.STEP_LATE):
+            story.output = data.get("output")
+        if "problem" in data or row.kind == Kind.STEP_SUCCEEDED:
+            story.problem = data.get("problem")
+        if row.kind in _ENDS:
+            story.ended_at = row.at
+        elif row.kind == Kind.OPERATOR_SKIPPED:
+            story.ended_at = story.ended_at or row.at
+            story.residue = {k: data.get(k) for k in ("owner", "reason", "evidence", "by")}
+        elif row.kind in (Kind.STEP_DISPATCHED, Kind.OPERATOR_RETRIED):
+            story.ended_at = None
+    return stories
+
+
+def _flat(nodes: Iterable[Json]) -> Iterable[Json]:
+    for node in nodes:
+        yield {name: value for name, value in node.items() if name != "children"}
+        yield from _flat(node.get("children", ()))
+
+
+class _Viewer:
+    def __init__(self, plan: Plan, saga: Saga, stories: dict[StepPath, _Story]) -> None:
+        self.plan = plan
+        self.saga = saga
+        self.stories = stories
+
+    def node(self, node: Node, place: dict[str, Json]) -> Json:
+        path = path_of("", node)
+        step = self.saga.state.steps.get(path)
+        if isinstance(node, ActionNode):
+            return self.action(node, path, step) | place
+        kind = "choice" if isinstance(node, ChoiceNode) else "parallel"
+        below: list[Json] = []
+        for n, (name, body) in enumerate(children(node)):
+            inside: dict[str, Json] = {"branch": name}
+            if isinstance(node, ChoiceNode):
+                case = n if n < len(node.cases) else -1
+                chosen = None if step is None else step.chosen
+                inside["chosen"] = None if chosen is None else chosen == case
+            below.extend(self.node(child, inside) for child in body)
+        status = _status_of(step, [child["status"] for child in below if child.get("chosen", True)])
+        data = {"path": path, "kind": kind, "status": status.value, "attempt": 0, **place}
+        story = self.stories.get(path)
+        if story is not None and story.problem is not None:
+            data["problem"] = story.problem
+        return data | {"children": below}
+
+    def action(self, node: ActionNode, path: StepPath, step: StepState | None) -> dict[str, Json]:
+        story = self.stories.get(path) or _Story()
+        status = StepStatus.PENDING if step is None else step.status
+        data: dict[str, Json] = {
+            "path": path,
+            "kind": "action",
+            "status": status.value,
+            "attempt": 0 if step is None else step.action.attempt,
+            "command": node.command,
+            "effect": node.effect.value,
+            "reversal": node.reversal.value,
+            "started_at": _time(story.started_at),
+            "ended_at": _time(story.ended_at),
+        }
+        reason = None if step is None else self.reason(node, step)
+        optional = {
+            "reason": reason,
+            "pivot": node.pivot or None,
+            "problem": story.problem,
+            "output": story.output,
+            "compensation": None if step is None else _compensation(node, step, story),
+            "compensable_until": None if step is None else _time(step.retained_until),
+        }
+        return data | {name: value for name, value in optional.items() if value is not None}
+
+    def reason(self, node: ActionNode, step: StepState) -> str | None:
+        """Why it stands where it stands, if that is not plain."""
+        for op in (step.undo, step.action):
+            if op.returns:
+                return f"undeliverable: nobody runs {node.service}"
+            if op.doing is Doing.BLOCKED:
+                return "waits for an operator"
+            if op.doing in (Doing.BACKOFF, Doing.DOUBT) and self.saga.state.suspended:
+                return "the saga is suspended"
+            if op.doing is Doing.BACKOFF and op.due is not None:
+                return f"tried again at {op.due.isoformat(timespec='milliseconds')}"
+            if op.doing in (Doing.DOUBT, Doing.PROBING):
+                return "its participant is asked what became of it"
+        return "ignored" if step.ignored else None
+
+    def held(self) -> Iterable[Json]:
+        """Effects that are, or may be, in the world and could be taken back."""
+        for path, step in self.saga.state.steps.items():
+            node = self.plan.action_of(path)
+            if node is None or node.reversal is Reversal.READ_ONLY or step.residue:
+                continue
+            sure = step.status is StepStatus.SUCCEEDED
+            doubt = step.status in _PERHAPS
+            if sure or doubt or step.status in _UNDOING:
+                command = None if node.undo is None else node.undo.command
+                item = {"path": path, "command": node.command, "undo": command}
+                window = _time(step.retained_until)
+                yield (
+                    item
+                    | ({"in_doubt": True} if doubt or not step.known else {})
+                    | ({} if window is None else {"until": window})
+                )
+
+    def residue(self) -> Iterable[Json]:
+        """Effects that stay, with the owner who took them over."""
+        for path, step in self.saga.state.steps.items():
+            if not step.residue:
+                continue
+            node = self.plan.action_of(path)
+            story = self.stories.get(path) or _Story()
+            said = story.residue or {"reason": "it cannot be taken back"}
+            data = {"path": path, "command": None if node is None else node.command}
+            yield data | {name: value for name, value in said.items() if value is not None}
+
+
+_PERHAPS = frozenset({StepStatus.UNKNOWN})
+_UNDOING = frozenset({StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED})
+
+
+def _compensation(node: ActionNode, step: StepState, story: _Story) -> Json:
+    if node.undo is None:
+        return None
+    begun = step.undo.attempt or step.status in (*_UNDOING, StepStatus.COMPENSATED)
+    data: dict[str, Json] = {"command": node.undo.command, "attempt": step.undo.attempt}
+    if begun:
+        data["status"] = step.status.value
+        data["started_at"] = _time(story.undo_started_at)
+        data["ended_at"] = _time(story.undo_ended_at)
+    if story.undo_problem is not None and step.status is not StepStatus.COMPENSATED:
+        data["problem"] = story.undo_problem
+    return data
+
+
+_TELLING = (
+    StepStatus.COMPENSATION_FAILED,
+    StepStatus.COMPENSATING,
+    StepStatus.UNKNOWN,
+    StepStatus.RETRYING,
+    StepStatus.RUNNING,
+)
+_DONE = frozenset({StepStatus.SUCCEEDED.value, StepStatus.SKIPPED.value})
+
+
+def _status_of(step: StepState | None, inside: list[str]) -> StepStatus:
+    """The status of a step that holds others: its own, or the most telling one inside."""
+    if step is not None and step.status is not StepStatus.RUNNING:
+        return step.status
+    for status in _TELLING:
+        if status.value in inside:
+            return status
+    began = [status for status in inside if status != StepStatus.PENDING]
+    if not began:
+        over = step is not None and not inside
+        return StepStatus.SUCCEEDED if over else StepStatus.PENDING
+    if all(status in _DONE for status in inside):
+        return StepStatus.SUCCEEDED
+    if StepStatus.COMPENSATED in began or StepStatus.NOTHING_TO_COMPENSATE in began:
+        return StepStatus.COMPENSATED
+    if StepStatus.FAILED in began:
+        return StepStatus.FAILED
+    return StepStatus.RUNNING
