@@ -1,8 +1,8 @@
 """The verifier's look into expressions: what they name must have run, exist, and fit."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from amends_contracts import definition as document
 from amends_contracts.definition import Definition
@@ -56,8 +56,8 @@ class _Here:
     names: frozenset[str]
     guarded: bool = False
     """The step has a condition of its own, or stands in a case: it may know what ran."""
-    undo_input: Schema = ANYTHING
-    undo_output: Schema = ANYTHING
+    undo_input: Schema = field(default_factory=dict[str, Any])
+    undo_output: Schema = field(default_factory=dict[str, Any])
     lenient: bool = True
     """`action.output` may be null here."""
 
