@@ -8,6 +8,7 @@ consumer cancelled (what it had goes back to the queue), the lease released.
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 DUE_MAX: Final = 512
 ORPHANS_MAX: Final = 4
+BROKER_AWAY_LEASES: Final = 3
+"""After so many leases without the broker, partitions are given up."""
 
 
 class Leases:
@@ -61,15 +64,32 @@ class Leases:
         self._owning = asyncio.Lock()
         """One at a time changes what is consumed: a tick, a lapse, the end."""
         self._lapse: asyncio.TimerHandle | None = None
+        self._latest: Tick | None = None
+        self._ticked = asyncio.Event()
+        self._broker_seen_at = clock.monotonic()
         self.claiming = True
-        """False while draining: partitions are kept or given up, not taken."""
+        """False while draining: nothing is taken any more."""
 
     async def run(self) -> None:
-        """Tick until cancelled."""
+        """Renew the lease and wake sagas until cancelled; waits for the database alone."""
         while True:
             self._holdings.looking()
-            await self._tick()
+            await self._renew()
             await self._holdings.next_look()
+
+    async def follow(self) -> None:
+        """Consume what the lease says, until cancelled; the broker may make this wait."""
+        while True:
+            await self._ticked.wait()
+            self._ticked.clear()
+            tick = self._latest
+            assert tick is not None
+            await self._own(tick)
+            try:
+                await self._outbox()
+            except StoreUnavailable as away:
+                self._committer.doubted = True
+                log.warning("outbox not looked at: %s", away)
 
     async def give_up_all(self) -> None:
         """Consume nothing any more. The last batch is finished first."""
@@ -82,19 +102,30 @@ class Leases:
 
     # --- one tick ------------------------------------------------------------------------------
 
-    async def _tick(self) -> None:
+    async def _renew(self) -> None:
         asked_at = self._clock.monotonic()
+        if self._transport.is_up():
+            self._broker_seen_at = asked_at
+        # Who cannot reach the broker for long leaves the partitions to those who can.
+        claim = (
+            self.claiming and asked_at - self._broker_seen_at < BROKER_AWAY_LEASES * self._lease_s
+        )
         try:
             tick = await self._store.tick(
-                self._orchestrator, lease_s=self._lease_s, claim=self.claiming, limit=DUE_MAX
+                self._orchestrator, lease_s=self._lease_s, claim=claim, limit=DUE_MAX
             )
-            self._renewed(asked_at)
-            self._holdings.partitions = tick.partitions
-            await self._own(tick)
-            self._wake(tick)
-            await self._outbox()
+            if self.claiming and not claim and tick.owned:
+                log.warning("no broker: partitions %s given up", sorted(tick.owned))
+                await self._store.release(self._orchestrator, sorted(tick.owned))
+                tick = replace(tick, owned=frozenset(), due=())
         except StoreUnavailable as away:
             log.warning("no tick: %s", away)
+            return
+        self._renewed(asked_at)
+        self._holdings.partitions = tick.partitions
+        self._wake(tick)
+        self._latest = tick
+        self._ticked.set()
 
     def _renewed(self, asked_at: float) -> None:
         self._stop_lapse()
@@ -124,7 +155,8 @@ class Leases:
     async def _own(self, tick: Tick) -> None:
         """Consume what is ours and fair; give up what is over the share; let go what is lost."""
         async with self._owning:
-            await self._change(tick)
+            if self.claiming:
+                await self._change(tick)
 
     async def _change(self, tick: Tick) -> None:
         await self._transport.consume(self._topology.control, self._prefetch)
@@ -134,7 +166,7 @@ class Leases:
             await self._cancel(lost)
             self._holdings.consumed.difference_update(lost)
         share = -(-tick.partitions // max(1, tick.live))
-        over = sorted(tick.owned)[share:] if self.claiming else []
+        over = sorted(tick.owned)[share:]
         if over:
             async with self._boundary:
                 await self._give_up(over)
@@ -185,6 +217,6 @@ class Leases:
             self._holdings.look_in(0)
         if self._committer.doubted:
             async with self._boundary:
-                self._committer.doubted = False
                 known = self._relay.known()
                 self._relay.adopt(await self._store.stray_outbox(self._orchestrator, known))
+                self._committer.doubted = False

@@ -139,6 +139,7 @@ class Orchestrator:
                     running = self._assemble(tasks)
                     tasks.begin(running.intake.run(), "intake")
                     tasks.begin(running.leases.run(), "leases")
+                    tasks.begin(running.leases.follow(), "partitions")
                     self._running = running
                     await self._stop.wait()
                     await self._drain(running)

@@ -28,7 +28,7 @@ from amends_orchestrator.transport.link import AWAY, Link, cancelled_by_us
 log = logging.getLogger(__name__)
 
 REJECT_TIMEOUT_S: Final = 10.0
-RPC_TIMEOUT_S: Final = 10.0
+RPC_TIMEOUT_S: Final = 30.0
 
 
 class AmqpTransport:
@@ -73,7 +73,7 @@ class AmqpTransport:
 
     def is_up(self) -> bool:
         """Whether both connections are there at this moment."""
-        return self._publishing.channel is not None and self._consuming.channel is not None
+        return self._publishing.is_up() and self._consuming.is_up()
 
     def _died(self, task: "asyncio.Task[None]") -> None:
         self._arrival.set()
@@ -110,6 +110,8 @@ class AmqpTransport:
         except AWAY as error:
             if cancelled_by_us(error):
                 raise
+            # A caller that tries again at once must not keep the link from being made anew.
+            await asyncio.sleep(0)
         return results
 
     async def _publish_all(
@@ -133,21 +135,14 @@ class AmqpTransport:
 
     async def consume(self, queue: str, prefetch: int) -> None:
         """Start delivering a queue; idempotent. While the broker is away it is remembered."""
-        async with self._changing:
-            self._wanted[queue] = prefetch
-            channel = self._consuming.channel
-            if channel is not None and queue not in self._consumers:
-                await self._tried(self._start_consumer(channel, queue, prefetch))
+        self._wanted[queue] = prefetch
+        if queue not in self._consumers:
+            await self._adjust_if_up()
 
     async def cancel(self, queue: str) -> None:
         """Stop consuming; what was delivered and not acknowledged goes back to the queue."""
-        async with self._changing:
-            self._wanted.pop(queue, None)
-            tag = self._consumers.pop(queue, None)
-            channel = self._consuming.channel
-            if channel is None or tag is None:
-                return
-            await self._tried(self._stop_consumer(channel, queue, tag))
+        self._wanted.pop(queue, None)
+        await self._adjust_if_up()
 
     async def arrived(self, limit: int, timeout_s: float | None) -> Sequence[Delivery]:
         """What has arrived, at most `limit`, oldest first; waits for the first."""
@@ -207,7 +202,7 @@ class AmqpTransport:
             if tag.generation != self._consuming.generation or channel is None:
                 continue
             if self._open.pop(tag.tag, None) is not None:
-                await self._tried(channel.basic_nack(tag.tag, requeue=True, wait=False))
+                await self._tried(channel, channel.basic_nack(tag.tag, requeue=True, wait=False))
 
     async def _ready_to_consume(self, channel: AbstractChannel, major: int) -> None:
         """Declare everything and restore the consumers, on a fresh channel."""
@@ -217,8 +212,24 @@ class AmqpTransport:
             for queue in self._queues.values():
                 await _declare(channel, queue, major)
             self._forget_deliveries()
-            for queue, prefetch in self._wanted.items():
-                await self._start_consumer(channel, queue, prefetch)
+            await self._adjust(channel)
+
+    async def _adjust_if_up(self) -> None:
+        """A link that is being made anew adjusts itself: nobody waits for it here."""
+        if self._consuming.is_up():
+            async with self._changing:
+                channel = self._consuming.channel
+                if channel is not None:
+                    await self._tried(channel, self._adjust(channel))
+
+    async def _adjust(self, channel: AbstractChannel) -> None:
+        """Consume what is wanted and nothing else; what is wanted may change meanwhile."""
+        while self._wanted.keys() != self._consumers.keys():
+            for queue in self._consumers.keys() - self._wanted.keys():
+                await self._stop_consumer(channel, queue, self._consumers.pop(queue))
+            for queue in sorted(self._wanted.keys() - self._consumers.keys()):
+                if queue in self._wanted:
+                    await self._start_consumer(channel, queue, self._wanted[queue])
 
     async def _start_consumer(self, channel: AbstractChannel, queue: str, prefetch: int) -> None:
         partition = self._topology.partition_of(queue)
@@ -247,7 +258,7 @@ class AmqpTransport:
         if queue not in self._wanted:
             channel = self._consuming.channel
             if channel is not None:
-                await self._tried(channel.basic_nack(tag, requeue=True, wait=False))
+                await self._tried(channel, channel.basic_nack(tag, requeue=True, wait=False))
             return
         frame = delivered.delivery
         redelivered = isinstance(frame, Basic.Deliver) and bool(frame.redelivered)
@@ -257,13 +268,15 @@ class AmqpTransport:
         self._buffer.append(delivery)
         self._arrival.set()
 
-    async def _tried(self, call: Awaitable[object]) -> None:
+    async def _tried(self, channel: AbstractChannel, call: Awaitable[object]) -> None:
         """Await a call to the broker; if that fails, the link is made anew and restores all."""
         try:
             await call
         except AWAY as error:
             if cancelled_by_us(error):
                 raise
+            if channel is not self._consuming.channel or channel.is_closed:
+                return
             log.warning("broker call failed (%r); making the link anew", error)
             self._consuming.reset()
 

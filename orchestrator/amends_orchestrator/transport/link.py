@@ -108,9 +108,14 @@ class Link:
                 await _close(connection)
             log.warning("broker link %s lost; connecting again", self._name)
 
+    def is_up(self) -> bool:
+        """Whether there is a channel."""
+        return self.channel is not None
+
     async def wait_up(self) -> AbstractChannel:
-        """The channel, as soon as there is one."""
-        while self.channel is None:
+        """The channel, as soon as there is one that is open."""
+        while self.channel is None or self.channel.is_closed:
+            self._up.clear()
             await self._up.wait()
         return self.channel
 
