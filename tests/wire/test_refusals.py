@@ -256,7 +256,12 @@ def test_a_bad_body_leaves_the_rest_readable() -> None:
         (
             "start",
             {"definition": "a", "key": "", "input": 1},
-            "body /key: expected a text of 1 to 255 characters, got ''",
+            "body /key: expected a text of 1 to 200 characters, got ''",
+        ),
+        (
+            "start",
+            {"definition": "a", "key": "k\0", "input": 1},
+            "body /key: expected a text without control characters, got 'k\\x00'",
         ),
         (
             "start",
@@ -266,7 +271,7 @@ def test_a_bad_body_leaves_the_rest_readable() -> None:
         (
             "start",
             {"definition": "a", "key": "k", "input": 1, "labels": {"a/b": 1}},
-            "body /labels/a~1b: expected a text of 1 to 255 characters, got 1",
+            "body /labels/a~1b: expected a text of 1 to 200 characters, got 1",
         ),
         (
             "start",

@@ -3,6 +3,7 @@
 A `Members` hands out each member once, checked; `done()` refuses what nobody asked for.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final, TypeVar, cast
@@ -11,11 +12,13 @@ from amends_contracts.codec.headers import choice, is_saga_id, json_object, refu
 from amends_contracts.messages import Json
 from amends_contracts.names import SagaId
 
-TEXT_CHARS_MAX: Final = 255
-"""Of names and keys."""
-PROSE_CHARS_MAX: Final = 4000
-"""Of reasons and comments."""
-LABELS_MAX: Final = 32
+TEXT_CHARS_MAX: Final = 200
+"""Of keys, labels and other texts of one line."""
+PROSE_CHARS_MAX: Final = 1000
+"""Of reasons and comments, which may have several lines."""
+LABELS_MAX: Final = 20
+
+_has_control = re.compile(r"[\x00-\x1f\x7f]").search
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -51,6 +54,8 @@ class Members:
         value = self._left.pop(name, None)
         if not isinstance(value, str) or not value or len(value) > limit:
             raise refused(self.at(name), f"a text of 1 to {limit} characters", value)
+        if _has_control(value) and (limit == TEXT_CHARS_MAX or "\0" in value):
+            raise refused(self.at(name), "a text without control characters", value)
         return value
 
     def optional_text(self, name: str, limit: int = TEXT_CHARS_MAX) -> str | None:

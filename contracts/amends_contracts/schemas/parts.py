@@ -22,7 +22,11 @@ KEY: Final[Schema] = {
     "type": "string",
     "description": "<saga_id>/<step path>/<op>; never contains the attempt",
 }
-TEXT: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": TEXT_CHARS_MAX}
+TEXT: Final[Schema] = {
+    "type": "string",
+    "pattern": r"^[^\u0000-\u001f\u007f]+$",
+    "maxLength": TEXT_CHARS_MAX,
+}
 PROSE: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": PROSE_CHARS_MAX}
 VERSION: Final[Schema] = {"type": "integer", "minimum": 1}
 DURATION: Final[Schema] = {"type": "string", "format": "duration"}
