@@ -206,6 +206,14 @@ async def test_a_start_that_cannot_be_stored_is_refused() -> None:
         assert kinds == [True, False, True]
 
 
+async def test_no_outbox_row_is_left_beside_a_start_that_cannot_be_stored() -> None:
+    """Only what a commit has really deleted is forgotten; the rest is deleted by a later one."""
+    async with engine(store=RefusesStarts) as e:
+        for n in range(20):
+            await asyncio.gather(e.ask("bad"), e.start(f"k{n}"))
+        await e.settled()
+
+
 async def test_a_service_that_nobody_runs_is_waited_for() -> None:
     """A returned command costs no attempt; when the service comes, the saga goes on."""
     async with engine(services=("flights", "hotels")) as e:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
-from amends_orchestrator.engine.commit import Committer, Durable
+from amends_orchestrator.engine.commit import Committer, Durable, Settlements
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.edge import Edge, Reading
@@ -131,18 +131,12 @@ class Intake:
             await self._commit(works)
 
     async def _commit(self, works: Sequence[Work]) -> None:
-        settlements = self._relay.settlements()
-        written = False
         tags: list[DeliveryTag] = []
 
         def done(durable: Durable) -> None:
-            nonlocal written
-            written = written or durable.assembled.batch is not None
             tags.extend(self._committed(durable))
 
-        await self._committer.run(works, settlements, done)
-        if written:
-            self._relay.settle(settlements)
+        await self._committer.run(works, self._relay.settlements(), done)
         await self._transport.acknowledge(tags)
 
     def _committed(self, durable: Durable) -> list[DeliveryTag]:
@@ -151,6 +145,8 @@ class Intake:
         self._counters.batches += 1
         self._counters.messages += len(assembled.results)
         self._counters.commands += len(assembled.messages)
+        if (batch := assembled.batch) is not None:
+            self._relay.settle(Settlements(batch.outbox_settled, batch.outbox_rewritten))
         if assembled.messages:
             self._relay.accept(durable.outbox_id, assembled.messages)
         for message, decision in assembled.decided:
