@@ -120,6 +120,11 @@ class Guard:
             self._known.popitem(last=False)
         return caller
 
+    def forget(self) -> None:
+        """Ask anew: keys were made or revoked in this process."""
+        self._known.clear()
+        self._all = None
+
     async def callers(self) -> frozenset[Caller]:
         """Every caller that has a valid key, from memory for a few seconds."""
         now = time.monotonic()

@@ -240,7 +240,7 @@ def saga_page(
         residue=tuple(_effects(view.get("residue"))),
         undo_plan=tuple(_effects(undo_plan)),
         output=pretty(view.get("output")),
-        actions=() if over else tuple(_saga_actions(status, caller)),
+        actions=() if over else tuple(_saga_actions(view, caller)),
     )
 
 
@@ -262,11 +262,12 @@ def _trace_url(template: str | None, trace_id: Any) -> str | None:
     return template.replace("{trace_id}", str(trace_id)) if template and trace_id else None
 
 
-def _saga_actions(status: str, caller: Caller) -> Iterator[str]:
-    if caller.allows(Scope.STARTER) and status != SagaStatus.COMPENSATING:
+def _saga_actions(view: View, caller: Caller) -> Iterator[str]:
+    back = view.get("direction") == "back" or view["status"] == SagaStatus.COMPENSATING
+    if caller.allows(Scope.STARTER) and not back and not view.get("pivot"):
         yield "cancel"
     if caller.allows(Scope.OPERATOR):
-        yield "resume" if status == SagaStatus.SUSPENDED else "suspend"
+        yield "resume" if view["status"] == SagaStatus.SUSPENDED else "suspend"
 
 
 def _effects(items: Any) -> Iterator[Effect]:
