@@ -8,6 +8,8 @@ import logging
 import os
 from contextlib import nullcontext
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from amends_contracts.messages import Command, Outcome, Trace
 from amends_participants.run import serve
 from amends_participants.runtime import ParticipantSettings
@@ -29,6 +31,9 @@ class LastWords:
     def start(self, command: Command) -> nullcontext[_LastWord]:
         """Around every command."""
         return nullcontext(_LastWord())
+
+    def watch(self, engine: AsyncEngine) -> None:
+        """Nothing is looked at."""
 
 
 async def main() -> None:
