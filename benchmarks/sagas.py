@@ -123,7 +123,7 @@ class _Load:
         await self._fetch(
             "INSERT INTO amends.saga (id, tenant, definition, version, key, partition, status, seq,"
             " state, residue, labels, started_at, ended_at)"
-            " SELECT gen_random_uuid(), tenant, definition, version, 'grown-by-' || i, partition,"
+            " SELECT gen_random_uuid(), tenant, definition, version, 'filler-' || i, partition,"
             " status, seq, state, residue, labels, started_at, ended_at"
             " FROM (SELECT * FROM amends.saga WHERE key = 'success-0') s, generate_series(1, $1) i",
             count,
@@ -133,7 +133,7 @@ class _Load:
             " SELECT s.id, j.seq, j.at, j.kind, j.step, j.attempt, j.data FROM amends.saga s,"
             " (SELECT * FROM amends.journal WHERE saga_id ="
             " (SELECT id FROM amends.saga WHERE key = 'success-0')) j"
-            " WHERE s.key LIKE 'grown-by-%'"
+            " WHERE s.key LIKE 'filler-%'"
         )
 
     async def wait(self, prefix: str, count: int) -> None:
