@@ -22,9 +22,9 @@ CREATE TABLE IF NOT EXISTS hotels.movement (
 );
 
 INSERT INTO hotels.room (number, city, usd_night)
-SELECT format('%s-%s', prefix, lpad(n::text, 4, '0')), city, usd_night
-FROM (VALUES ('LIS', 'Lisbon', 95, 2000),
-             ('OSL', 'Oslo',  140,   40),
-             ('REK', 'Reykjavik', 160, 40)) AS hotel (prefix, city, usd_night, rooms),
+SELECT format('%s %s', hotel, 100 + n), city, usd_night
+FROM (VALUES ('Alfama', 'Lisbon', 95, 2000),
+             ('Fjord',  'Oslo',  140,  40),
+             ('Geysir', 'Reykjavik', 160, 40)) AS house (hotel, city, usd_night, rooms),
      generate_series(1, rooms) AS n
 ON CONFLICT DO NOTHING;

@@ -13,14 +13,15 @@ from amends_contracts.documents import (
 )
 from amends_contracts.messages import Json
 from amends_contracts.problems import FieldError
-from amends_orchestrator.api.ports import Checked
+from amends_orchestrator.api.ports import Checked, SagaRow
 from amends_orchestrator.core import JournalRow, Plan, Saga, from_stored
 from amends_orchestrator.core.expressions import Expressions
+from amends_orchestrator.core.resolve import resolve
 from amends_orchestrator.core.undo_plan import undo_plan
-from amends_orchestrator.core.verify import resolve, verify
+from amends_orchestrator.core.verify import verify
 from amends_orchestrator.core.view import saga_view
 from amends_orchestrator.engine.catalog import Catalog
-from amends_orchestrator.store.reads import Reads, SagaRow
+from amends_orchestrator.store.reads import Reads
 
 JOURNAL_PAGE = 1000
 

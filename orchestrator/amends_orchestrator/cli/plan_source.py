@@ -6,7 +6,7 @@ A fault in the author's code is said with the author's own file and line, not ou
 import importlib
 import sys
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from amends_contracts.documents import (
     dump_definition,
     load_document,
 )
+from amends_contracts.messages import CommandInfo
 from amends_contracts.plan import Plan, PlanError
 from amends_contracts.problems import FieldError
 from amends_orchestrator.cli.exits import CliError, Exit
@@ -50,7 +51,9 @@ class Source:
         from amends_orchestrator.cel import CelExpressions
         from amends_orchestrator.core.verify import verify
 
-        commands = self.origin.commands if isinstance(self.origin, Plan) else {}
+        commands: Mapping[str, CommandInfo] = {}
+        if not isinstance(self.origin, Document):
+            commands = self.origin.commands
         return self.origin.located(verify(self.definition, commands, CelExpressions()))
 
 
@@ -101,7 +104,7 @@ def _from_module(module: ModuleType, attribute: str, reference: str) -> Source:
         plan = getattr(module, attribute, None)
         if not isinstance(plan, Plan):
             raise _no_plan(f"{reference}: {attribute!r} is not a Plan")
-        return from_plan(plan)
+        return from_plan(cast(Plan[Any], plan))
     plans = plans_in(module)
     if len(plans) != 1:
         raise _no_plan(f"{reference} holds {len(plans) or 'no'} plans")

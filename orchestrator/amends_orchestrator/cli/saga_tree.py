@@ -6,6 +6,7 @@ Pure: a view in, a renderable out. The names of a column start below each other 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -46,7 +47,8 @@ SAGA: Mapping[str, Look] = {
     "completed": Look("✔", "ok", "completed"),
     "compensated": Look("↩", "undone", "compensated"),
 }
-GROUP = Look(" ", "quiet", "")
+NOT_TAKEN = Look("·", "quiet", "not taken")
+BRANCH = Look("┐", "quiet", "")
 NOT_RUN = Look("·", "quiet", "not run")
 TERMINAL = frozenset({"completed", "compensated"})
 
@@ -81,24 +83,26 @@ def nodes_of(view: View) -> Sequence[View]:
 
 
 def _rows(nodes: Sequence[View], depth: int, over: bool) -> Iterator[Row]:
-    """Steps in the tree's order. A group (branch, case) of several steps has a line of its own."""
-    for node in nodes:
-        if "path" in node:
-            yield Row(depth, node, _look(node, over))
-            yield from _rows(node.get("children") or (), depth + 1, over)
-            continue
-        steps: Sequence[View] = node.get("steps") or ()
-        if node.get("chosen") is False:
-            yield Row(depth, _group(node, "not taken"), NOT_RUN)
-        elif len(steps) == 1:
-            yield from _rows(steps, depth, over)
-        elif steps:
-            yield Row(depth, _group(node, "branch"), GROUP)
-            yield from _rows(steps, depth + 1, over)
+    """Steps in the tree's order. A branch of several steps has a line of its own."""
+    for branch, group in groupby(nodes, key=lambda node: node.get("branch")):
+        steps = list(group)
+        if branch is not None and steps[0].get("chosen") is False:
+            yield Row(depth, _branch(branch, "case"), NOT_TAKEN)
+        elif branch is not None and len(steps) > 1:
+            yield Row(depth, _branch(branch, "branch"), BRANCH)
+            yield from _steps(steps, depth + 1, over)
+        else:
+            yield from _steps(steps, depth, over)
 
 
-def _group(node: View, kind: str) -> View:
-    return {"path": str(node.get("name") or ""), "kind": kind, "status": ""}
+def _steps(steps: Sequence[View], depth: int, over: bool) -> Iterator[Row]:
+    for step in steps:
+        yield Row(depth, step, _look(step, over))
+        yield from _rows(step.get("children") or (), depth + 1, over)
+
+
+def _branch(name: str, kind: str) -> View:
+    return {"path": name, "kind": kind, "status": ""}
 
 
 def _look(step: View, over: bool) -> Look:
@@ -146,6 +150,9 @@ def _details(step: View) -> Iterator[str]:
     if (step.get("attempt") or 0) > 1:
         yield f"attempt {step['attempt']}"
     compensation: View = step.get("compensation") or {}
+    undo_took = duration(compensation.get("started_at"), compensation.get("ended_at"))
+    if undo_took:
+        yield f"undo {undo_took}"
     if (compensation.get("attempt") or 0) > 1:
         yield f"undo attempt {compensation['attempt']}"
     if step.get("pivot"):
@@ -220,4 +227,6 @@ def _name(step: View) -> str:
 
 
 def _command(step: View) -> str:
-    return str(step.get("command") or step.get("kind") or "")
+    """What the second column says: the command, or the kind of a step that holds others."""
+    said = str(step.get("command") or step.get("kind") or "")
+    return "" if said == step["path"] else said
