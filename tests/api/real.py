@@ -37,6 +37,7 @@ TRIP: Json = {
         "required": ["to"],
     },
     "labels": ["to"],
+    "interrupt_after": "PT0.5S",
     "output": {"seat": "${ steps.flight.output.code }"},
     "steps": [
         {"id": "book", "kind": "parallel", "branches": {"flight": [FLIGHT], "hotel": [HOTEL]}},
