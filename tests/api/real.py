@@ -88,7 +88,9 @@ async def real(database_url: str) -> AsyncGenerator[Real]:
         for name in SERVICES:
             participants.run(name)
         engine = service.store.engine
-        yield Real(service.app, service, participants, ApiKeys(engine), Audit(engine))
-        await service.app.state.stop_waiting()
-        await service.orchestrator.stop()
-        await running
+        try:
+            yield Real(service.app, service, participants, ApiKeys(engine), Audit(engine))
+        finally:
+            await service.app.state.stop_waiting()
+            await service.orchestrator.stop()
+            await running

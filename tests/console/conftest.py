@@ -73,10 +73,12 @@ async def serving(app: Any) -> AsyncGenerator[str]:
     task = asyncio.create_task(server.serve())
     await until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    await app.state.stop_waiting()
-    server.should_exit = True
-    await task
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await app.state.stop_waiting()
+        server.should_exit = True
+        await task
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
