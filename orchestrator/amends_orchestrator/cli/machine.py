@@ -336,6 +336,8 @@ def _raise_for(future: Future[Any]) -> None:
         ) from error
     if isinstance(error, ServerFailed):
         raise CliError(str(error), exit_code=Exit.UNREACHABLE) from error
+    if isinstance(error, folders.UnreachableFolder):
+        raise CliError(str(error), exit_code=Exit.USAGE) from error
     if error is not None:
         raise error
 

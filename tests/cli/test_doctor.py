@@ -1,0 +1,163 @@
+"""`amends doctor`: each thing that can be wrong is found and comes with what to do."""
+
+import asyncio
+import json
+from typing import Any
+
+import asyncpg
+import pytest
+
+from cli.fake_service import FakeService
+from cli.running import Amends
+
+
+def found(ran_out: dict[str, Any], check: str) -> dict[str, str]:
+    """One finding."""
+    return next(f for f in ran_out["findings"] if f["check"] == check)
+
+
+def execute(url: str, *statements: str) -> None:
+    """Change the database by hand."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run())
+
+
+def test_a_database_that_is_away_is_said_and_nothing_hangs(
+    amends: Amends, service: FakeService
+) -> None:
+    """The other checks still run."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+    url = "postgresql://u:s3cret@127.0.0.1:9/x"
+
+    ran = amends("doctor", "--database-url", url, "--json")
+
+    assert ran.code == 1
+    assert found(ran.json, "database")["level"] == "bad"
+    assert found(ran.json, "service")["level"] == "ok"
+    assert "s3cret" not in ran.out
+
+
+def test_a_database_without_tables_is_told_to_be_migrated(
+    amends: Amends, service: FakeService, database_url: str
+) -> None:
+    """With the command that does it."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+
+    ran = amends("doctor", "--database-url", database_url, "--json")
+
+    assert ran.code == 1
+    assert found(ran.json, "migrations")["do"] == "Run `amends migrate`."
+
+
+def test_nobody_runs(amends: Amends, service: FakeService, migrated_database_url: str) -> None:
+    """No orchestrator, no service: both are said."""
+    problem = {"status": "not-ready", "checks": {"engine": False}}
+    service.on("GET", "/readyz", problem, status=503)
+
+    ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+
+    assert ran.code == 1
+    assert found(ran.json, "orchestrators")["said"] == "none is running"
+    assert found(ran.json, "service")["level"] == "bad"
+    assert found(ran.json, "clock")["level"] == "ok"
+
+
+def test_stuck_sagas_are_named(
+    amends: Amends, service: FakeService, migrated_database_url: str
+) -> None:
+    """With the commands that help."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+    saga_id = "01976f3e-8a4b-7c1d-9e2f-3a4b5c6d7e8f"
+    execute(
+        migrated_database_url,
+        "INSERT INTO amends.saga (id, started_at, wake_at, version, seq, partition, tenant,"
+        " definition, key, status, state) VALUES"
+        f" ('{saga_id}', now(), now(), 1, 1, 0, 'default', 'trip', 'k', 'stuck', '{{}}')",
+    )
+
+    ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+
+    sagas = found(ran.json, "sagas")
+    assert (sagas["level"], saga_id in sagas["said"]) == ("bad", True)
+    assert "amends show" in sagas["do"]
+
+
+def test_a_broker_that_is_away_is_said(
+    amends: Amends, service: FakeService, migrated_database_url: str
+) -> None:
+    """Sagas wait meanwhile; its password is not printed."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+
+    ran = amends(
+        *("doctor", "--database-url", migrated_database_url),
+        *("--broker-url", "amqp://u:s3cret@127.0.0.1:9/", "--json"),
+    )
+
+    assert found(ran.json, "broker")["level"] == "bad"
+    assert "s3cret" not in ran.out
+
+
+def test_a_broker_without_our_queues_is_said(
+    amends: Amends,
+    service: FakeService,
+    migrated_database_url: str,
+    broker_url: str,
+    wire_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No orchestrator has ever run on it; a service that a definition names is not there."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+    monkeypatch.setenv("AMENDS_PREFIX", wire_prefix)
+    document = json.dumps({"name": "trip", "steps": [{"command": "flights.reserve"}]})
+    execute(
+        migrated_database_url,
+        "INSERT INTO amends.definition (name, version, digest, document)"
+        f" VALUES ('trip', 1, 'd', '{document}')",
+    )
+
+    ran = amends(
+        *("doctor", "--database-url", migrated_database_url, "--broker-url", broker_url, "--json")
+    )
+
+    assert found(ran.json, "queues")["level"] == "bad"
+    assert found(ran.json, "service flights")["level"] == "note"
+    assert "undeliverable" in found(ran.json, "service flights")["said"]
+
+
+def test_wrong_settings_are_named_and_secrets_are_not(
+    amends: Amends, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each variable with what is wrong with it."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+    monkeypatch.setenv("AMENDS_DATABASE_URL", "postgresql://u:s3cret@127.0.0.1:9/x")
+    monkeypatch.setenv("AMENDS_BROKER_URL", "amqp://u:s3cret@127.0.0.1:9/")
+    monkeypatch.setenv("AMENDS_TOKEN_SECRETS", "hush")
+    monkeypatch.setenv("AMENDS_BATCH_MAX", "none")
+
+    ran = amends("doctor", "--json")
+
+    settings = found(ran.json, "settings")
+    assert settings["level"] == "bad"
+    assert "AMENDS_BATCH_MAX" in settings["said"]
+    assert "AMENDS_TOKEN_SECRETS" in settings["said"]
+    assert "hush" not in ran.out + ran.err
+    assert "s3cret" not in ran.out + ran.err
+
+
+def test_for_people_each_finding_has_a_line_and_what_to_do(
+    amends: Amends, service: FakeService, database_url: str
+) -> None:
+    """A mark, what was looked at, what was seen; below it what to do."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+
+    lines = amends("doctor", "--database-url", database_url).out.splitlines()
+
+    at = next(n for n, line in enumerate(lines) if "migrations" in line)
+    assert lines[at].split()[:2] == ["✘", "migrations"]
+    assert lines[at + 1].strip() == "Run `amends migrate`."
