@@ -12,8 +12,8 @@ from amends_contracts.codec import dump_messages, encode_reply
 from amends_contracts.messages import Command, Outcome, StartAnswer
 from amends_contracts.names import SagaId
 from amends_orchestrator import core
-from amends_orchestrator.core.decision import Answer
-from amends_orchestrator.core.inputs import Input, ReplyReceived
+from amends_orchestrator.core.decision import Answer, Refused
+from amends_orchestrator.core.inputs import CancelRequested, Input, ReplyReceived
 from amends_orchestrator.engine.ids import uuid7
 from amends_orchestrator.engine.ports import (
     BadData,
@@ -223,6 +223,19 @@ async def test_a_service_that_nobody_runs_is_waited_for() -> None:
         e.participants.run("payments")
         assert await e.ends(saga) == "completed"
         assert [c.attempt for c in e.participants.seen if c.type == "payments.charge"] == [1]
+
+
+async def test_what_nobody_ever_got_needs_no_undo() -> None:
+    """Cancelled while its service is not there: what was only returned is known to be nothing."""
+    async with engine(services=("flights", "hotels")) as e:
+        saga = await e.start("k")
+        await e.until(lambda: e.orchestrator.counters.undeliverable["payments"] >= 1)
+        answer = await e.orchestrator.submit(
+            "default", saga, CancelRequested(reason="enough", by="tester")
+        )
+        assert not isinstance(answer, Refused)
+        assert await e.ends(saga) == "compensated"
+        assert [c for c in e.participants.seen if c.type == "payments.charge"] == []
 
 
 class Deaf(MemoryTransport):

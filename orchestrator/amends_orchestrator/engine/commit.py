@@ -8,13 +8,14 @@ database refuses is found by halving, and parked as stuck.
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
 from amends_contracts.names import SagaId
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core.decision import Refused
+from amends_orchestrator.core.inputs import Returned
 from amends_orchestrator.engine.batch import Assembled, Assembly, fault_of, start_key
 from amends_orchestrator.engine.catalog import Catalog
 from amends_orchestrator.engine.counters import Counters
@@ -167,6 +168,8 @@ class Committer:
         error: BadData,
     ) -> None:
         """Halve until one saga is left; that one is parked, all others are committed."""
+        for work in works:
+            _make_unsure(work)
         sagas = list(dict.fromkeys(work.saga_id for work in works))
         if len(sagas) == 1:
             await self._park(works, settlements, done, error)
@@ -222,6 +225,12 @@ class Committer:
     async def _back_off(self, failures: int) -> None:
         ceiling = min(BACKOFF_S_MAX, BACKOFF_S * 2**failures)
         await self._clock.sleep(ceiling * random.uniform(0.5, 1.0))
+
+
+def _make_unsure(work: Work) -> None:
+    """A return is sure only in the very commit that deletes its outbox row."""
+    if isinstance(work, ForSaga) and isinstance(work.message, Returned):
+        work.message = replace(work.message, never_delivered=False)
 
 
 def _told(loaded: Loaded, results: list[tuple[Work, Result]]) -> Assembled:

@@ -79,18 +79,23 @@ class Relay:
             self._changed.clear()
             await self._changed.wait()
 
-    def accept(self, row_id: UUID, messages: Sequence[AmqpMessage]) -> None:
-        """Publish a committed row. A row already in hand is not taken twice."""
+    def accept(
+        self, row_id: UUID, messages: Sequence[AmqpMessage], *, published: bool = False
+    ) -> None:
+        """Publish a committed row. A row already in hand is not taken twice.
+
+        `published`: somebody may have published it before.
+        """
         if row_id in self._open or row_id in self._settled:
             return
         self._open.add(row_id)
-        self._tasks.begin(self._publish(row_id, messages))
+        self._tasks.begin(self._publish(row_id, messages, published=published))
 
     def adopt(self, rows: Iterable[OutboxWrite]) -> None:
         """Publish rows that another orchestrator, or a commit in doubt, left behind."""
         for row in rows:
             self._counters.republished += row.n
-            self.accept(row.id, load_messages(row.body))
+            self.accept(row.id, load_messages(row.body), published=True)
 
     def settlements(self) -> Settlements:
         """What the next write to the store can settle; it stays until `settle`."""
@@ -104,14 +109,19 @@ class Relay:
             if self._rewritten.get(row.id) is row:
                 del self._rewritten[row.id]
 
-    async def _publish(self, row_id: UUID, messages: Sequence[AmqpMessage]) -> None:
+    async def _publish(
+        self, row_id: UUID, messages: Sequence[AmqpMessage], *, published: bool
+    ) -> None:
         left, failures = list(messages), 0
         while left:
             results = await self._transport.publish(left, self._timeout_s)
+            still = [m for m, r in zip(left, results, strict=True) if r is PublishResult.UNKNOWN]
+            # Nobody got what its only publication returned; the batch that is told so deletes the
+            # row, so that nobody publishes it once more.
+            only = not published and not failures and not still
             for message, result in zip(left, results, strict=True):
                 if result is PublishResult.RETURNED:
-                    self._returned(message)
-            still = [m for m, r in zip(left, results, strict=True) if r is PublishResult.UNKNOWN]
+                    self._returned(message, never_delivered=only)
             if still:
                 if len(still) < len(left):
                     body = dump_messages(still)
@@ -120,20 +130,20 @@ class Relay:
                 self._counters.republished += len(still)
                 await self._back_off(failures, len(still))
             left = still
-        # The row goes in the batch that takes in the returns, or in one after it.
+        # No await since the returns were put in: the batch that takes them in finds the row here.
         self._rewritten.pop(row_id, None)
         self._settled[row_id] = None
         self._open.discard(row_id)
         self._changed.set()
 
-    def _returned(self, message: AmqpMessage) -> None:
+    def _returned(self, message: AmqpMessage, *, never_delivered: bool) -> None:
         key, attempt = message.headers.get("amends-key"), message.headers.get("amends-attempt")
         if not isinstance(key, str) or not isinstance(attempt, int) or message.type is None:
             return
         self._counters.undeliverable[service_of(message.type)] += 1
         saga_id, path, op = split_key(key)
         if path is not None:
-            returned = Returned(path=path, op=op, attempt=attempt)
+            returned = Returned(path=path, op=op, attempt=attempt, never_delivered=never_delivered)
             self._inbox.put(ForSaga(saga_id=saga_id, message=returned))
 
     async def _back_off(self, failures: int, count: int) -> None:
