@@ -92,6 +92,10 @@ class Settings(BaseSettings):
         str, Field(description="Tenant of broker clients that set no `user_id`.", min_length=1)
     ] = "default"
 
+    jaeger_url: Annotated[
+        str | None, Field(description="Where Jaeger's pages are: the console links to traces.")
+    ] = None
+
     @field_validator("token_secrets", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -117,14 +121,16 @@ def table() -> str:
     lines = [
         "# Settings of the orchestrator",
         "",
-        "Environment variables. Without a default a variable must be set.",
+        "Environment variables. Where *required* stands there is no default.",
         "",
         "| variable | default | what it does |",
         "|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
         required = field.default is PydanticUndefined
-        default = "" if required else f"`{field.default}`"
+        default = (
+            "*required*" if required else f"`{field.default}`" if field.default is not None else ""
+        )
         lines.append(f"| `{ENV_PREFIX}{name.upper()}` | {default} | {field.description} |")
     lines += [
         "",

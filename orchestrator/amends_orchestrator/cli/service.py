@@ -7,7 +7,6 @@ This is where the parts meet that may not know each other. `amends serve` runs i
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
@@ -111,15 +110,14 @@ def _assemble(
         checker=DocumentChecker(reads, expressions),
         secrets=[s.get_secret_value().encode() for s in settings.token_secrets],
         registered=orchestrator.catalog.forget_newest,
-        trace_url=_trace_url(),
+        trace_url=_trace_url(settings.jaeger_url),
         demo=RemoteControls.from_environment(),
     )
     return Service(orchestrator, store, definitions, app)
 
 
-def _trace_url() -> str | None:
+def _trace_url(base: str | None) -> str | None:
     """Template of a trace's page, where Jaeger's address is known."""
-    base = os.environ.get("AMENDS_JAEGER_URL")
     return f"{base.rstrip('/')}/trace/{{trace_id}}" if base else None
 
 
