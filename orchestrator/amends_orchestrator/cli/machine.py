@@ -30,7 +30,8 @@ from amends_orchestrator.local import folders, servers
 from amends_orchestrator.local.ports import free_port
 from amends_orchestrator.local.processes import Program, ServerFailed, tail
 
-READY_S = 60.0
+READY_S = 120.0
+READY_POLL_S = 0.1
 ENGINE_DATABASE = "amends"
 IN_PROCESS = "memory://"
 """Stands where a broker's address is asked for."""
@@ -190,17 +191,20 @@ class Machine:
 
     def wait_ready(self) -> None:
         """Wait until the orchestrator is ready and every participant has said hello."""
-        wanted = frozenset(self.example.services) if self.example else frozenset[str]()
         until = time.monotonic() + READY_S
-        while not self._ready(wanted):
-            self._check_alive()
-            if time.monotonic() > until:
-                raise CliError(
-                    f"Not ready after {READY_S:g} s.",
-                    f"See {self.home / 'logs'}.",
-                    exit_code=Exit.TIMEOUT,
-                )
-            time.sleep(0.05)
+        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        with httpx.Client(
+            base_url=self.api_url, headers=headers, timeout=5.0, trust_env=False
+        ) as client:
+            while missing := self._missing(client):
+                self._check_alive()
+                if time.monotonic() > until:
+                    raise CliError(
+                        f"Not ready after {READY_S:g} s: {', '.join(missing)}.",
+                        f"See {self.home / 'logs'}.",
+                        exit_code=Exit.TIMEOUT,
+                    )
+                time.sleep(READY_POLL_S)
 
     def _claim(self) -> None:
         owner = _owner_of(self.up_file)
@@ -308,16 +312,16 @@ class Machine:
             log=self.log_of(name),
         )
 
-    def _ready(self, wanted: frozenset[str]) -> bool:
-        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+    def _missing(self, client: httpx.Client) -> list[str]:
+        """What has not shown yet that it is ready."""
         try:
-            with httpx.Client(base_url=self.api_url, headers=headers, timeout=5.0) as client:
-                if not client.get("/readyz").is_success:
-                    return False
-                items = client.get("/v1/participants").raise_for_status().json()["items"]
+            if not client.get("/readyz").is_success:
+                return ["orchestrator"]
+            items = client.get("/v1/participants").raise_for_status().json()["items"]
         except httpx.HTTPError:
-            return False
-        return wanted <= {item["service"] for item in items}
+            return ["orchestrator"]
+        wanted = self.example.services if self.example else ()
+        return sorted(set(wanted) - {item["service"] for item in items})
 
     def _check_alive(self) -> None:
         """A program that dies while starting will not get better by being started again."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -10,6 +10,7 @@ from amends_orchestrator.cli.address import Address
 from amends_orchestrator.cli.exits import CliError, Exit
 
 CALL_TIMEOUT_S = 15.0
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 WAIT_MAX_S = 30
 """Longest `?wait=` in one request; longer waits are repeated."""
 
@@ -32,7 +33,14 @@ class Rest:
         headers = {"Authorization": f"Bearer {address.key}"} if address.key else {}
         try:
             self._client = httpx.Client(
-                base_url=address.url, headers=headers, timeout=CALL_TIMEOUT_S, transport=transport
+                base_url=address.url,
+                headers=headers,
+                timeout=CALL_TIMEOUT_S,
+                transport=transport,
+                # Without TLS there is nothing to verify, and no certificates to load for it.
+                verify=not address.url.startswith("http://"),
+                # A proxy of the environment cannot reach this machine's own loopback.
+                trust_env=urlsplit(address.url).hostname not in LOOPBACK,
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise _not_a_url(address) from error
