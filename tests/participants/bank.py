@@ -166,6 +166,9 @@ async def _misbehave(how: str, when: str, effect: Effect) -> None:
             die_once()
         case ("undo undo dies before", "before") | ("undo undo dies after", "after"):
             die_once()
+        case "says so", "before":
+            await effect.progress()
+            effect.used(model="m-1", input_tokens=3, output_tokens=4, usd=None)
         case "slow", "before":
             await asyncio.sleep(1)
         case "raises once", "after" if first:

@@ -2,7 +2,7 @@
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from amends_participants import Effect, Participant, Undo
 from amends_participants.testing import absent, failed, fenced, given, present, succeeded
@@ -83,3 +83,25 @@ async def test_a_keyed_effect_without_a_key_is_found(world: World) -> None:
     async with given(app, world.url) as kit:
         with pytest.raises(AssertionError, match="dies after the effect"):
             await kit.check(Wire(account="a1", usd=30), world=world.total)
+
+
+async def test_a_session_shares_the_effects_transaction(world: World) -> None:
+    """What is written through a session commits and rolls back with the barrier."""
+    app = Participant("bank")
+
+    @app.action(Charge)
+    async def charge(cmd: Charge, session: AsyncSession, effect: Effect) -> Receipt:
+        await session.execute(text("UPDATE account SET usd = usd - 30 WHERE name = 'a1'"))
+        if cmd.how:
+            raise RuntimeError(cmd.how)
+        return Receipt(id=effect.key)
+
+    @app.compensation(Charge)
+    async def refund(undo: Undo[Charge, Receipt], session: AsyncSession) -> None:
+        await session.execute(text("UPDATE account SET usd = usd + 30 WHERE name = 'a1'"))
+
+    async with given(app, world.url) as kit:
+        raising = kit.command(Charge(account="a1", usd=30, how="a bug"))
+        await raising.action().expect_reply(failed("amends:crashed", retryable=True))
+        assert await world.total() == 2000
+        await kit.check(Charge(account="a1", usd=30), world=world.total)

@@ -124,7 +124,7 @@ WITH dead AS (
         END
     ORDER BY made_at LIMIT $3 FOR UPDATE SKIP LOCKED)
 UPDATE amends_intent SET instance = $2,
-    takeovers = takeovers + CASE WHEN started THEN 1 ELSE 0 END
+    takeovers = takeovers + CASE WHEN started AND instance <> $2 THEN 1 ELSE 0 END
 FROM dead WHERE amends_intent.key = dead.key
 RETURNING amends_intent.key, amends_intent.started, amends_intent.takeovers, amends_intent.command
 

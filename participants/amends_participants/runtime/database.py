@@ -65,15 +65,24 @@ class Database:
         While the database is away the whole is done again, for ever: `work` begins with the row
         of its key, so that a commit without an answer is found there, if it took place.
         """
+        try:  # the hot path: what follows costs more than a statement
+            return await self._once(work)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            log.warning("the database does not answer (%r); trying again", error)
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(is_away),
             wait=wait_random_exponential(multiplier=0.05, max=BACKOFF_S_MAX),
             before_sleep=_say,
         ):
             with attempt:
-                async with self.engine.begin() as tx:
-                    return await work(tx)
+                return await self._once(work)
         raise AssertionError("tenacity retries for ever")
+
+    async def _once(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        async with self.engine.begin() as tx:
+            return await work(tx)
 
     async def close(self) -> None:
         """Close the pool."""
