@@ -69,6 +69,32 @@ def die_once() -> None:
 def bank(world: World) -> Participant:
     """A bank over a world."""
     app = Participant("bank")
+    inside(app)
+    beyond(app, world)
+    return app
+
+
+def inside(app: Participant) -> None:
+    """What is done in the transaction."""
+
+    @app.action(Charge)
+    async def charge(cmd: Charge, tx: AsyncConnection, effect: Effect) -> Receipt:
+        await _misbehave(cmd.how, "before", effect)
+        await move(tx, effect.key, "acted", cmd.account, -cmd.usd)
+        await _misbehave(cmd.how, "after", effect)
+        return Receipt(id=effect.key)
+
+    @app.compensation(Charge)
+    async def refund(undo: Undo[Charge, Receipt], tx: AsyncConnection) -> None:
+        await _misbehave(f"undo {undo.input.how}", "before", undo.effect)
+        await move(tx, undo.key, "undone", undo.input.account, undo.input.usd)
+        await _misbehave(f"undo {undo.input.how}", "after", undo.effect)
+        if undo.input.how == "failing undo" and undo.effect.attempt == 1:
+            raise Failed("not-now", retryable=True)
+
+
+def beyond(app: Participant, world: World) -> None:
+    """What is done outside of any transaction of ours."""
 
     async def outside(effect_key: str, what: str, account: str, usd: int) -> None:
         """An effect outside of any transaction of ours; undone only if it is there."""
@@ -95,21 +121,6 @@ def bank(world: World) -> Participant:
         await _misbehave(f"undo {undo.input.how}", "before", undo.effect)
         await outside(undo.key, "undone", undo.input.account, undo.input.usd)
         await _misbehave(f"undo {undo.input.how}", "after", undo.effect)
-
-    @app.action(Charge)
-    async def charge(cmd: Charge, tx: AsyncConnection, effect: Effect) -> Receipt:
-        await _misbehave(cmd.how, "before", effect)
-        await move(tx, effect.key, "acted", cmd.account, -cmd.usd)
-        await _misbehave(cmd.how, "after", effect)
-        return Receipt(id=effect.key)
-
-    @app.compensation(Charge)
-    async def refund(undo: Undo[Charge, Receipt], tx: AsyncConnection) -> None:
-        await _misbehave(f"undo {undo.input.how}", "before", undo.effect)
-        await move(tx, undo.key, "undone", undo.input.account, undo.input.usd)
-        await _misbehave(f"undo {undo.input.how}", "after", undo.effect)
-        if undo.input.how == "failing undo" and undo.effect.attempt == 1:
-            raise Failed("not-now", retryable=True)
 
     @app.action(Wire)
     async def wire(cmd: Wire, effect: Effect) -> Receipt:
@@ -139,8 +150,6 @@ def bank(world: World) -> Participant:
     @app.compensation(Shout)
     async def apologise(undo: Undo[Shout, Receipt]) -> None:
         await take_back(undo)
-
-    return app
 
 
 async def move(conn: AsyncConnection, key: str, what: str, account: str, usd: int) -> None:
