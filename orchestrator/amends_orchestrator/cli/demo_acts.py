@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import os
 import queue
+import secrets
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,7 +213,7 @@ def _stay(machine: Machine, shown: Console) -> None:
 
 def _buttons(machine: Machine) -> TripButtons:
     def start_saga(trip: Mapping[str, Any]) -> str:
-        body = {"definition": TRIP.definition, "key": f"page-{uuid.uuid4()}", "input": trip}
+        body = {"definition": TRIP.definition, "key": f"page-{secrets.token_hex(4)}", "input": trip}
         with Rest(machine.address) as rest:
             return str(rest.post("/v1/sagas", body)["saga_id"])
 
