@@ -89,8 +89,8 @@ def inside(app: Participant) -> None:
         await _misbehave(f"undo {undo.input.how}", "before", undo.effect)
         await move(tx, undo.key, "undone", undo.input.account, undo.input.usd)
         await _misbehave(f"undo {undo.input.how}", "after", undo.effect)
-        if undo.input.how == "failing undo" and undo.effect.attempt == 1:
-            raise Failed("not-now", retryable=True)
+        if undo.input.how in {"failing undo", "refusing undo"} and undo.effect.attempt == 1:
+            raise Failed("not-now", retryable=undo.input.how == "failing undo")
 
 
 def beyond(app: Participant, world: World) -> None:

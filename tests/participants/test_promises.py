@@ -97,7 +97,7 @@ async def test_a_probe_closes_the_attempts_before_it(
 async def test_final_failure_rolls_back_and_stays(
     served: Caller, world: World, command: str
 ) -> None:
-    """`failed`, final: nothing changed, and no attempt will change anything."""
+    """`failed`, final: nothing changed; only a person's retry, a higher attempt, runs it again."""
     step = step_of(command, "failed")
     for attempt in (1, 1, 2):
         reply = await served.ask(step.action(attempt))
@@ -168,12 +168,16 @@ async def test_a_probe_looks_where_it_is_in_doubt(served: Caller, world: World) 
     assert told(await served.ask(wired.probe())) == ("unknown", "amends:effect-in-doubt")
 
 
-async def test_an_undo_that_fails_once_is_retried(served: Caller, world: World) -> None:
-    """A compensation's own attempts count by the same rules; its failure rolls back."""
-    step = step_of("bank.charge", "failing undo")
+@pytest.mark.parametrize(("how", "retryable"), [("failing undo", True), ("refusing undo", False)])
+async def test_an_undo_that_failed_runs_at_its_next_attempt(
+    served: Caller, world: World, how: str, retryable: bool
+) -> None:
+    """A failed compensation rolls back; a higher attempt (a person's, if it was final) runs."""
+    step = step_of("bank.charge", how)
     await served.ask(step.action())
-    reply = await served.ask(step.compensation())
-    assert (told(reply), reply.retryable) == (("failed", "not-now"), True)
+    for _ in range(2):
+        reply = await served.ask(step.compensation())
+        assert (told(reply), reply.retryable) == (("failed", "not-now"), retryable)
     assert await world.balance() == 70
     assert told(await served.ask(step.compensation(2))) == ("succeeded", {})
     assert await world.done(step.key) == ["acted", "undone"]

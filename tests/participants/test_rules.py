@@ -14,7 +14,7 @@ none             | -                  | run                | tombstone          
 running          | joins              | joins              | amends:running     | unknown
 closed           | amends:closed      | run                | tombstone          | close absent
 failed_retryable | stored             | run                | tombstone          | close absent
-failed           | stored             | stored             | tombstone          | close absent
+failed           | stored             | run                | tombstone          | close absent
 unknown          | stored             | if allowed         | look or undo       | look
 succeeded        | stored             | stored             | undo               | present
 undone           | stored             | stored             | undo's stored      | undone
@@ -137,7 +137,7 @@ def test_an_effect_we_are_told_of_but_do_not_know_is_forgotten() -> None:
     [
         (State.RUNNING, Effect.KEYED, Move.JOIN),
         (State.SUCCEEDED, Effect.KEYED, Move.STORED),
-        (State.FAILED, Effect.KEYED, Move.STORED),
+        (State.FAILED, Effect.KEYED, Move.UNDO),
         (State.FAILED_RETRYABLE, Effect.KEYED, Move.UNDO),
         (State.UNKNOWN, Effect.KEYED, Move.UNDO),
         (State.UNKNOWN, Effect.QUERYABLE, Move.LOOK_AND_UNDO),

@@ -74,7 +74,7 @@ TABLE: Final[Mapping[State, tuple[Move, Move, Move, Move]]] = {
     State.RUNNING: (Move.JOIN, Move.JOIN, Move.REFUSE_RUNNING, Move.IN_DOUBT),
     State.CLOSED: (Move.REFUSE_CLOSED, Move.RUN, Move.BURY, Move.CLOSE),
     State.FAILED_RETRYABLE: (Move.STORED, Move.RUN, Move.BURY, Move.CLOSE),
-    State.FAILED: (Move.STORED, Move.STORED, Move.BURY, Move.CLOSE),
+    State.FAILED: (Move.STORED, Move.RUN, Move.BURY, Move.CLOSE),
     State.UNKNOWN: (Move.STORED, Move.RUN_IF_ALLOWED, Move.LOOK_AND_UNDO, Move.LOOK),
     State.SUCCEEDED: (Move.STORED, Move.STORED, Move.UNDO, Move.PRESENT),
     State.UNDONE: (Move.STORED, Move.STORED, Move.UNDO_STORED, Move.UNDONE),
