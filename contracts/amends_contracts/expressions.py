@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 EXPRESSION_CHARS_MAX: Final = 2_000
 TEMPLATE_DEPTH_MAX: Final = 32
@@ -144,18 +144,17 @@ def _parse(value: Any, path: str, depth: int) -> Template:
     if isinstance(value, str):
         return _parse_string(value, path)
     if isinstance(value, dict):
-        pairs: list[tuple[str, Template]] = []
-        for key, item in value.items():  # pyright: ignore[reportUnknownVariableType]
-            pointer = f"{path}/{_pointer(str(key))}"  # pyright: ignore[reportUnknownArgumentType]
-            pairs.append((str(key), _parse(item, pointer, depth + 1)))  # pyright: ignore[reportUnknownArgumentType]
-        if all(isinstance(item, Literal) for _, item in pairs):
-            return Literal({key: item.value for key, item in pairs if isinstance(item, Literal)})
-        return Record(tuple(pairs))
-    if isinstance(value, (list, tuple)):
-        items = tuple(
-            _parse(item, f"{path}/{n}", depth + 1)
-            for n, item in enumerate(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        members = cast("dict[str, Any]", value)
+        pairs = tuple(
+            (name, _parse(item, f"{path}/{_pointer(name)}", depth + 1))
+            for name, item in members.items()
         )
+        if all(isinstance(item, Literal) for _, item in pairs):
+            return Literal({name: item.value for name, item in pairs if isinstance(item, Literal)})
+        return Record(pairs)
+    if isinstance(value, list | tuple):
+        sequence = cast("list[Any] | tuple[Any, ...]", value)
+        items = tuple(_parse(item, f"{path}/{n}", depth + 1) for n, item in enumerate(sequence))
         if all(isinstance(item, Literal) for item in items):
             return Literal([item.value for item in items if isinstance(item, Literal)])
         return Items(items)

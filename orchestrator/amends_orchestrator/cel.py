@@ -11,7 +11,7 @@ import datetime as dt
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cel_expr_python import cel
 
@@ -87,9 +87,10 @@ def _doubles(value: Json) -> Json:
         case int():
             return float(value)
         case list():
-            return [_doubles(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+            return [_doubles(item) for item in cast("list[Json]", value)]
         case dict():
-            return {key: _doubles(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+            members = cast("dict[str, Json]", value)
+            return {name: _doubles(item) for name, item in members.items()}
         case _:
             return value
 
@@ -134,12 +135,12 @@ def _to_json(value: Any, depth: int, budget: list[int]) -> Json:
                 raise ValueError("the result is not a finite number")
             return value
         case list():
-            return [_to_json(item, depth - 1, budget) for item in value]  # pyright: ignore[reportUnknownVariableType]
+            return [_to_json(item, depth - 1, budget) for item in cast("list[Any]", value)]
         case dict():
             record: dict[str, Json] = {}
-            for key, item in value.items():  # pyright: ignore[reportUnknownVariableType]
-                if not isinstance(key, str):
-                    raise ValueError("an object's member names must be strings")  # noqa: TRY004 (one kind of refusal)
+            for key, item in cast("dict[Any, Any]", value).items():
+                if type(key) is not str:
+                    raise ValueError("an object's member names must be strings")
                 record[key] = _to_json(item, depth - 1, budget)
             return record
         case dt.datetime():

@@ -169,7 +169,8 @@ def _advance(work: Work) -> None:
 
 def _check_deadline(work: Work) -> None:
     draft = work.draft
-    if draft.deadline is None or draft.deadline > work.now or not work.forward:
+    due = draft.deadline is not None and draft.deadline <= work.now
+    if not due or draft.fault or not work.forward:
         return
     if draft.pivot is not None:
         work.emit(j.SagaOverdue())

@@ -103,11 +103,10 @@ class Draft:
                 | j.StepUndeliverable()
                 | j.StepDoubted()
                 | j.StepProbed()
-                | j.StepSucceeded()
-                | j.StepFailed()
-                | j.StepUnknown()
             ):
-                _action(self, event, seq, at)
+                _open(self, event, seq, at)
+            case j.StepSucceeded() | j.StepFailed() | j.StepUnknown():
+                _settle(self, event, seq)
             case (
                 j.UndoDispatched()
                 | j.UndoProgressed()
@@ -145,20 +144,19 @@ def _next(step: StepState | None, event: Event) -> StepStatus:
     return target
 
 
-_ActionEvent = (
+_OpenEvent = (
     j.StepDispatched
     | j.StepProgressed
     | j.StepRetrying
     | j.StepUndeliverable
     | j.StepDoubted
     | j.StepProbed
-    | j.StepSucceeded
-    | j.StepFailed
-    | j.StepUnknown
 )
+_SettlingEvent = j.StepSucceeded | j.StepFailed | j.StepUnknown
 
 
-def _action(draft: Draft, event: _ActionEvent, seq: int, at: datetime) -> None:
+def _open(draft: Draft, event: _OpenEvent, seq: int, at: datetime) -> None:
+    """The action is under way."""
     path = event.path
     old = draft.steps.get(path)
     status = _next(old, event)
@@ -207,6 +205,19 @@ def _action(draft: Draft, event: _ActionEvent, seq: int, at: datetime) -> None:
         case j.StepProbed(due=due):
             op = replace(op, doing=Doing.PROBING, due=due, probes=op.probes + 1)
             step = replace(step, status=status, action=op)
+        case _:
+            assert_never(event)
+    draft.steps[path] = step
+
+
+def _settle(draft: Draft, event: _SettlingEvent, seq: int) -> None:
+    """The action is settled, or as settled as it will be without a person."""
+    path = event.path
+    old = draft.steps.get(path)
+    status = _next(old, event)
+    step = old or StepState(status)
+    op = step.action
+    match event:
         case j.StepSucceeded():
             step = _succeeded(draft, step, status, event, seq)
         case j.StepFailed(problem=problem, blocked=blocked, ignored=ignored):
@@ -373,8 +384,8 @@ def _step(draft: Draft, event: _StepEvent, seq: int, at: datetime) -> None:
 
 def _anew(op: OpState, at: datetime) -> OpState:
     """To be sent at once, with a new budget; attempts go on counting."""
-    sent_at = op.sent_at
-    return OpState(op.attempt, op.attempt, Doing.BACKOFF, at, op.doubt, sent_at=sent_at)
+    doubt = op.doubt or op.doing is Doing.SENT  # what was in flight may still take effect
+    return OpState(op.attempt, op.attempt, Doing.BACKOFF, at, doubt, sent_at=op.sent_at)
 
 
 def _close(step: StepState, status: StepStatus) -> StepState:

@@ -8,7 +8,7 @@ something that happens to a saga.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from amends_contracts.expressions import (
     Expr,
@@ -188,13 +188,12 @@ _NOTHING = ExpressionError("nothing")
 
 
 def _member(value: Json, segment: str | int) -> Json | ExpressionError:
-    match value, segment:
-        case dict(), str():
-            return value.get(segment, _NOTHING)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        case list(), int() if segment < len(value):  # pyright: ignore[reportUnknownArgumentType]
-            return value[segment]  # pyright: ignore[reportUnknownVariableType]
-        case _:
-            return _NOTHING
+    if isinstance(value, dict) and isinstance(segment, str):
+        return cast("dict[str, Json]", value).get(segment, _NOTHING)
+    if isinstance(value, list) and isinstance(segment, int):
+        items = cast("list[Json]", value)
+        return items[segment] if segment < len(items) else _NOTHING
+    return _NOTHING
 
 
 def _bindings(references: tuple[Reference, ...], scope: Scope) -> dict[str, Json] | ExpressionError:

@@ -89,8 +89,8 @@ def to_row(event: Event, seq: int, at: datetime) -> JournalRow:
         seq=seq,
         at=at,
         kind=form.kind,
-        step=event.path if form.has_path else None,  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
-        attempt=event.attempt if form.has_attempt else None,  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+        step=getattr(event, "path", None),
+        attempt=getattr(event, "attempt", None),
         data=data,
     )
 

@@ -5,7 +5,7 @@ Everything that does not count is refused and writes nothing.
 """
 
 from datetime import timedelta
-from typing import Final, assert_never
+from typing import Final, assert_never, cast
 
 from amends_contracts.messages import Json, Outcome, ProbeEffect
 from amends_contracts.names import Op, StepPath
@@ -292,10 +292,12 @@ def _on_probe(
         return _settled(path, f"a probe of attempt {reply.attempt} says nothing of the latest")
     found: ProbeEffect | None = None
     output: Json = None
-    if reply.outcome is Outcome.SUCCEEDED and isinstance(reply.output, dict):
-        effect = reply.output.get("effect")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    replied = reply.outcome is Outcome.SUCCEEDED and reply.output is not None
+    if replied and type(reply.output) is dict:
+        body = cast("dict[str, Json]", reply.output)
+        effect = body.get("effect")
         found = ProbeEffect(effect) if effect in list(ProbeEffect) else None
-        output = reply.output.get("output")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        output = body.get("output")
     if reply.outcome is Outcome.PROGRESS:
         return _settled(path, "progress of a probe extends nothing")
     if undo:

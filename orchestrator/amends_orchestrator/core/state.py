@@ -263,7 +263,7 @@ def wake_at(saga: Saga, now: datetime | None = None) -> datetime | None:
         state.deadline is not None
         and state.direction is Direction.FORWARD
         and state.stop is None
-        and not still
+        and (state.pivot is not None or not still)
     ):
         earliest = min(earliest, state.deadline) if resting else state.deadline
     elif not resting:

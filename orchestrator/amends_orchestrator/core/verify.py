@@ -6,7 +6,7 @@ into expressions. Rules are those of the specification's last section.
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final
+from typing import Final, cast
 
 from amends_contracts import definition as document
 from amends_contracts.definition import Definition
@@ -82,8 +82,10 @@ class _Checker:
             yield _error("/deadline", "it would be over at once", "give it more than PT0S")
         properties = definition.input.get("properties")
         for n, label in enumerate(definition.labels):
-            if isinstance(properties, dict) and label not in properties:
-                known = ", ".join(sorted(map(str, properties)))  # pyright: ignore[reportUnknownArgumentType]
+            if not isinstance(properties, dict):
+                break
+            if label not in properties:
+                known = ", ".join(sorted(cast("dict[str, object]", properties)))
                 reason = f"the input has no member {label!r}"
                 yield _error(f"/labels/{n}", reason, f"name one of: {known}")
 

@@ -1,0 +1,345 @@
+"""Tests of the core as sentences: `given(…)`, `expect(…).reply(…)`, `ends(…)`.
+
+A scenario is one saga driven by hand. After every decision it checks what must always hold:
+replaying the journal gives the same saga, the state survives its JSON, seqs have no gap, and a
+saga that has not ended has a time at which it is looked at.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from amends_contracts.definition import Definition
+from amends_contracts.messages import Json, Outcome
+from amends_contracts.names import Op, SagaId, StepPath, service_of
+from amends_contracts.problems import Problem, ProblemType
+from amends_orchestrator.cel import CelExpressions
+from amends_orchestrator.core import (
+    TERMINAL,
+    Decision,
+    Identity,
+    JournalRow,
+    Missing,
+    Plan,
+    Refused,
+    Saga,
+    SagaStatus,
+    Send,
+    compile_plan,
+    decide,
+    evolve,
+    from_stored,
+    replay,
+    start,
+    state_to_json,
+    wake_at,
+)
+from amends_orchestrator.core.inputs import (
+    CancelRequested,
+    DeadLettered,
+    Input,
+    ReplyReceived,
+    ResolveRequested,
+    ResumeRequested,
+    RetryRequested,
+    Returned,
+    SkipRequested,
+    StartRequested,
+    SuspendRequested,
+    Woke,
+)
+from amends_orchestrator.core.state import StepState
+
+EXPRESSIONS = CelExpressions()
+BEGAN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+IDENTITY = Identity(
+    saga_id=SagaId("0195f1c0-0000-7000-8000-000000000001"),
+    tenant="default",
+    definition="test",
+    version=1,
+    key="order-1",
+    partition=0,
+)
+
+
+# --- definitions ---------------------------------------------------------------------------------
+
+
+def action(step_id: str, **fields: Any) -> dict[str, Any]:
+    """An action `<id>s.do` that its own command undoes, unless it says something else."""
+    undone = "compensation" in fields or "reversal" in fields
+    base: dict[str, Any] = {"kind": "action", "id": step_id, "command": f"{step_id}s.do"}
+    return base | ({} if undone else {"compensation": {"command": f"{step_id}s.undo"}}) | fields
+
+
+def parallel(step_id: str, /, when: str | None = None, **branches: Any) -> dict[str, Any]:
+    """A parallel with named branches."""
+    condition = {"when": when} if when else {}
+    return {"kind": "parallel", "id": step_id, "branches": branches} | condition
+
+
+def choice(
+    step_id: str, *cases: tuple[str, list[Any]], otherwise: list[Any] | None = None
+) -> dict[str, Any]:
+    """A choice of (condition, steps)."""
+    return {
+        "kind": "choice",
+        "id": step_id,
+        "cases": [{"when": when, "steps": steps} for when, steps in cases],
+        "otherwise": otherwise or [],
+    }
+
+
+def definition(*steps: Any, **fields: Any) -> Definition:
+    """A definition named `test`."""
+    return Definition.model_validate({"name": "test", "steps": list(steps), **fields})
+
+
+# --- replies -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a participant says."""
+
+    outcome: Outcome
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def succeeded(**output: Json) -> Said:
+    """It took effect."""
+    return Said(Outcome.SUCCEEDED, {"output": output})
+
+
+def bad_output() -> Said:
+    """It took effect, and its output violates the schema."""
+    problem = Problem(type=ProblemType.BAD_OUTPUT, title="not what was announced")
+    return Said(Outcome.SUCCEEDED, {"output": {"?": 1}, "bad_output": problem})
+
+
+def failed(
+    kind: str = "sold-out", *, retryable: bool = False, retry_after_s: float | None = None
+) -> Said:
+    """Nothing changed."""
+    after = None if retry_after_s is None else timedelta(seconds=retry_after_s)
+    problem = Problem(type=kind)
+    fields = {"problem": problem, "retryable": retryable, "retry_after": after}
+    return Said(Outcome.FAILED, fields)
+
+
+def unknown(kind: str = "amends:crashed") -> Said:
+    """It cannot tell."""
+    return Said(Outcome.UNKNOWN, {"problem": Problem(type=kind)})
+
+
+def fenced() -> Said:
+    """The compensation was there first."""
+    return Said(Outcome.FENCED, {"problem": Problem(type=ProblemType.FENCED)})
+
+
+def progress() -> Said:
+    """Still working."""
+    return Said(Outcome.PROGRESS)
+
+
+def found(effect: str, output: Json = None) -> Said:
+    """What a probe found."""
+    return Said(Outcome.SUCCEEDED, {"output": {"effect": effect, "output": output}})
+
+
+# --- the scenario --------------------------------------------------------------------------------
+
+
+@dataclass
+class Expectation:
+    """A command that was sent."""
+
+    scenario: "Scenario"
+    send: Send
+
+    def reply(self, said: Said, *, service: str | None = None) -> Decision | Refused:
+        """Its participant answers."""
+        return self.scenario.receive(
+            ReplyReceived(
+                path=self.send.path,
+                op=self.send.op,
+                attempt=self.send.attempt,
+                service=service or service_of(self.send.command),
+                outcome=said.outcome,
+                **said.fields,
+            )
+        )
+
+    def returned(self, *, never_delivered: bool = False) -> Decision | Refused:
+        """Nobody has a queue for it."""
+        send = self.send
+        return self.scenario.receive(
+            Returned(
+                path=send.path,
+                op=send.op,
+                attempt=send.attempt,
+                never_delivered=never_delivered,
+            )
+        )
+
+    def dead_lettered(self) -> Decision | Refused:
+        """Its participant could not read it."""
+        send = self.send
+        return self.scenario.receive(
+            DeadLettered(path=send.path, op=send.op, attempt=send.attempt, reason="poison")
+        )
+
+
+@dataclass
+class Scenario:
+    """One saga, driven by hand."""
+
+    plan: Plan
+    saga: Saga
+    now: datetime
+    rows: list[JournalRow]
+    unanswered: list[Send]
+
+    def expect(
+        self, command: str, *, op: Op | None = None, attempt: int | None = None, **body: Json
+    ) -> Expectation:
+        """A command that was sent and not looked at yet; members of its body as given."""
+        for send in self.unanswered:
+            if send.command == command and op in (None, send.op):
+                self.unanswered.remove(send)
+                assert attempt in (None, send.attempt), f"attempt {send.attempt}"
+                sent = json.loads(send.body)
+                assert {name: sent.get(name) for name in body} == body
+                return Expectation(self, send)
+        sent = [f"{send.op} {send.command}" for send in self.unanswered]
+        raise AssertionError(f"{command} was not sent; sent were {sent}")
+
+    def expect_nothing(self) -> None:
+        """Everything that was sent has been looked at."""
+        assert [f"{send.op} {send.command} {send.attempt}" for send in self.unanswered] == []
+
+    def receive(self, message: Input) -> Decision | Refused:
+        """Decide, with the values it asks for, and keep what was decided."""
+        values: dict[int, Json] = {}
+        while isinstance(
+            answer := decide(self.plan, self.saga, values, message, self.now), Missing
+        ):
+            assert not answer.seqs & values.keys(), "asked twice for the same row"
+            values |= {row.seq: row.data for row in self.rows if row.seq in answer.seqs}
+        if isinstance(answer, Decision):
+            self.keep(answer, woke=isinstance(message, Woke))
+        return answer
+
+    def keep(self, decision: Decision, *, woke: bool = False) -> None:
+        """Make a decision durable, and check what always holds."""
+        self.rows.extend(decision.rows)
+        self.unanswered.extend(decision.sends)
+        self.saga = saga = decision.saga
+        check_decision(saga, self.rows, decision, self.now if woke else None)
+
+    def after(self, **time: float) -> Decision | Refused:
+        """Time passes, and the saga is woken."""
+        self.now += timedelta(**time)
+        return self.receive(Woke())
+
+    def wakes(self) -> Decision | Refused:
+        """The saga's `wake_at` comes."""
+        at = self.saga.wake_at
+        assert at is not None
+        self.now = max(self.now, at)
+        return self.receive(Woke())
+
+    def cancels(self, reason: str = "changed my mind") -> Decision | Refused:
+        """Somebody cancels."""
+        return self.receive(CancelRequested(reason=reason, by="ann"))
+
+    def suspends(self) -> Decision | Refused:
+        """An operator suspends."""
+        return self.receive(SuspendRequested(reason="look", by="ann"))
+
+    def resumes(self) -> Decision | Refused:
+        """An operator resumes."""
+        return self.receive(ResumeRequested(reason="looked", by="ann"))
+
+    def retries(self, step: str) -> Decision | Refused:
+        """An operator retries a step."""
+        return self.receive(RetryRequested(path=StepPath(step), reason="again", by="ann"))
+
+    def skips(self, step: str) -> Decision | Refused:
+        """An operator skips a step."""
+        return self.receive(
+            SkipRequested(path=StepPath(step), reason="mended", by="ann", owner="ann")
+        )
+
+    def resolves(self, step: str, outcome: Outcome, output: Json = None) -> Decision | Refused:
+        """An operator says what became of a step."""
+        return self.receive(
+            ResolveRequested(
+                path=StepPath(step), outcome=outcome, reason="looked", by="ann", output=output
+            )
+        )
+
+    def step(self, path: str) -> StepState:
+        """A step's state."""
+        return self.saga.state.steps[StepPath(path)]
+
+    def status(self, path: str) -> str:
+        """A step's status."""
+        return self.step(path).status.value
+
+    def kinds(self) -> list[str]:
+        """The kinds of all rows, with their steps."""
+        return [f"{row.kind} {row.step}" if row.step else row.kind for row in self.rows]
+
+    def statuses(self) -> list[tuple[str, SagaStatus]]:
+        """Every row's kind with the status after it."""
+        saga: Saga | None = None
+        found: list[tuple[str, SagaStatus]] = []
+        for row in self.rows:
+            saga = evolve(saga, row, self.saga.identity)
+            found.append((row.kind, saga.status))
+        return found
+
+    def is_now(self, status: str) -> None:
+        """The saga's status."""
+        assert self.saga.status == status, f"{self.saga.status}: {self.kinds()}"
+
+    def ends(self, status: str, *, residue: int = 0) -> None:
+        """The saga has ended, with nothing left to say."""
+        self.is_now(status)
+        assert self.saga.status in TERMINAL
+        assert self.saga.wake_at is None
+        assert self.saga.residue == residue
+        self.expect_nothing()
+
+
+def check_decision(
+    saga: Saga, rows: list[JournalRow], decision: Decision, woken_at: datetime | None
+) -> None:
+    """What holds after every decision; `woken_at` where the saga had been woken."""
+    assert [row.seq for row in rows] == list(range(1, len(rows) + 1)), "seqs without a gap"
+    assert saga.seq == len(rows)
+    assert replay(rows, saga.identity) == saga, "the journal tells the same saga"
+    state = state_to_json(saga.state)
+    assert from_stored(saga.identity, saga.seq, saga.status, state) == saga, "its JSON too"
+    due = wake_at(saga, woken_at)
+    assert (due is None) == (saga.status in TERMINAL), "no silent saga"
+    assert due is None or woken_at is None or due > woken_at, "what was due has happened"
+    told = {(row.step, row.kind.split(".")[0], row.attempt) for row in decision.rows}
+    for send in decision.sends:
+        side = {"action": "step", "compensation": "undo"}.get(send.op)
+        if side is not None:
+            assert (send.path, side, send.attempt) in told, "intent before dispatch"
+
+
+def given(what: Definition, **fields: Json) -> Scenario:
+    """A saga that was just started."""
+    plan = compile_plan(what, EXPRESSIONS)
+    request = StartRequested(key="order-1", input=fields, by="test")
+    decision = start(plan, IDENTITY, request, BEGAN)
+    assert isinstance(decision, Decision)
+    scenario = Scenario(plan, decision.saga, BEGAN, [], [])
+    scenario.keep(decision)
+    return scenario

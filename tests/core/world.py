@@ -1,0 +1,418 @@
+"""A world for one saga: participants with the barrier of the wire contract, and a bad broker.
+
+Each participant keeps one row per action key, exactly by the table "What a participant promises".
+The broker delivers late, twice, in any order, returns and dead-letters. What really happened is
+kept as a ledger of effects, and the promises are checked against it.
+"""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from amends_contracts.definition import Definition
+from amends_contracts.messages import ActionOutcome, Effect, Json, Outcome, Reversal
+from amends_contracts.names import Op, StepPath, service_of
+from amends_contracts.problems import Problem, ProblemType
+from amends_orchestrator.core import TERMINAL, Decision, Refused, Send, undo_plan
+from amends_orchestrator.core.inputs import DeadLettered, ReplyReceived, Returned, Woke
+from amends_orchestrator.core.plan import ActionNode, ChoiceNode, ParallelNode, Sequence
+from amends_orchestrator.core.state import Doing, StepStatus
+from core.dsl import Scenario, given
+
+
+@dataclass
+class Row:
+    """What a participant remembers of one action key."""
+
+    state: str = "none"
+    closed: int = 0
+    reply: tuple[Outcome, Json, bool] | None = None
+    undo: bool = False
+
+
+@dataclass
+class Truth:
+    """What really happened to the outside world by one step."""
+
+    applied: int = 0
+    undone: int = 0
+
+
+@dataclass
+class World:
+    """One saga and everything around it."""
+
+    saga: Scenario
+    random: random.Random
+    rows: dict[StepPath, Row] = field(default_factory=dict[StepPath, Row])
+    truth: dict[StepPath, Truth] = field(default_factory=dict[StepPath, Truth])
+    commands: list[Send] = field(default_factory=list[Send])
+    replies: list[ReplyReceived] = field(default_factory=list[ReplyReceived])
+    owned: set[StepPath] = field(default_factory=set[StepPath])
+    """Steps that an operator took over."""
+    undo_order: list[StepPath] = field(default_factory=list[StepPath])
+    healthy: bool = False
+
+    def collect(self) -> None:
+        """What was decided is published; undos obey the order of the plan."""
+        for send in self.saga.unanswered:
+            if send.op is Op.COMPENSATION:
+                self.check_order(send.path)
+                assert self.saga.saga.state.pivot is None, "an undo after the pivot"
+            self.commands.append(send)
+        self.saga.unanswered.clear()
+
+    def check_order(self, path: StepPath) -> None:
+        """Whatever the plan sequences after `path` is settled and undone."""
+        for later in followers(self.saga.plan.root, path):
+            step = self.saga.saga.state.steps.get(StepPath(later))
+            if step is None or step.residue:
+                continue
+            assert step.status not in UNSETTLED, f"{path} undone before {later} ({step.status})"
+
+    # --- participants
+
+    def handle(self, send: Send) -> ReplyReceived | None:
+        """A participant's answer, by the table; None: it dies, or says nothing."""
+        row = self.rows.setdefault(send.path, Row())
+        truth = self.truth.setdefault(send.path, Truth())
+        match send.op:
+            case Op.ACTION:
+                said = self.act(send, row, truth)
+            case Op.COMPENSATION:
+                said = self.undo(send, row, truth)
+            case _:
+                said = self.probe(send, row, truth)
+        if said is None:
+            return None
+        outcome, output, retryable = said
+        problem = None
+        if outcome is not Outcome.SUCCEEDED:
+            problem = Problem(type=output if isinstance(output, str) else "about:blank")
+            output = None
+        bad = outcome is Outcome.SUCCEEDED and send.op is Op.ACTION and output == {"bad": True}
+        return ReplyReceived(
+            path=send.path,
+            op=send.op,
+            attempt=send.attempt,
+            service=service_of(send.command),
+            outcome=outcome,
+            output=output,
+            problem=problem,
+            retryable=retryable,
+            bad_output=Problem(type=ProblemType.BAD_OUTPUT) if bad else None,
+        )
+
+    def act(self, send: Send, row: Row, truth: Truth) -> tuple[Outcome, Json, bool] | None:
+        node = self.saga.plan.action_of(send.path)
+        assert node is not None
+        if row.state == "tombstone":
+            return Outcome.FENCED, "amends:fenced", False
+        if row.state in ("succeeded", "undone", "failed-final"):
+            return row.reply
+        again = node.effect is not Effect.NONE
+        if send.attempt <= row.closed or (row.state == "unknown" and not again):
+            return row.reply or (Outcome.FAILED, "amends:closed", True)
+        row.closed = send.attempt
+        return self.run(row, truth)
+
+    def run(self, row: Row, truth: Truth) -> tuple[Outcome, Json, bool] | None:
+        if row.state == "unknown" and truth.applied:  # the outside honours the key
+            row.state, row.reply = "succeeded", (Outcome.SUCCEEDED, {"n": 1}, False)
+            return row.reply
+        dice = 0.0 if self.healthy else self.random.random()
+        if dice < 0.55:
+            truth.applied += 1
+            output = {"bad": True} if not self.healthy and dice > 0.52 else {"n": 1}
+            row.state, row.reply = "succeeded", (Outcome.SUCCEEDED, output, False)
+            return row.reply if dice < 0.45 or dice > 0.52 else None
+        if dice < 0.7:
+            row.state, row.reply = "failed", (Outcome.FAILED, "busy", True)
+        elif dice < 0.8:
+            row.state, row.reply = "failed-final", (Outcome.FAILED, "sold-out", False)
+        elif dice < 0.82:
+            return Outcome.UNKNOWN, "amends:key-reused", False
+        else:
+            truth.applied += self.random.random() < 0.5
+            row.state, row.reply = "unknown", (Outcome.UNKNOWN, "amends:crashed", False)
+        return row.reply if dice < 0.95 else None
+
+    def undo(self, send: Send, row: Row, truth: Truth) -> tuple[Outcome, Json, bool] | None:
+        dice = 0.0 if self.healthy else self.random.random()
+        if row.undo:
+            return Outcome.SUCCEEDED, {}, False
+        if dice > 0.8:
+            return (Outcome.FAILED, "busy", True) if dice < 0.9 else None
+        if dice > 0.77:
+            return Outcome.FAILED, "cannot", False
+        if dice > 0.75:
+            return Outcome.UNKNOWN, "amends:crashed", False
+        if row.state == "none":
+            assert send.action_outcome is not ActionOutcome.SUCCEEDED, "succeeded, but no row"
+        if truth.applied > truth.undone:
+            assert row.state in ("succeeded", "unknown"), row.state
+            truth.undone += 1
+            row.state = "undone" if row.state == "succeeded" else "tombstone"
+            self.undo_order.append(send.path)
+        else:
+            row.state = "tombstone"
+        row.undo = True
+        return (Outcome.SUCCEEDED, {}, False) if dice < 0.7 else None
+
+    def probe(self, send: Send, row: Row, truth: Truth) -> tuple[Outcome, Json, bool] | None:
+        dice = 0.0 if self.healthy else self.random.random()
+        row.closed = max(row.closed, send.attempt)
+        if dice > 0.85:
+            return (Outcome.UNKNOWN, "amends:running", False) if dice < 0.95 else None
+        match row.state:
+            case "undone":
+                effect = "undone"
+            case "succeeded":
+                effect = "present"
+            case "unknown" if truth.applied > truth.undone:
+                effect = "present"
+            case _:
+                effect = "absent"
+                if row.state in ("none", "unknown"):
+                    row.state, row.reply = "closed", (Outcome.FAILED, "amends:closed", True)
+        return Outcome.SUCCEEDED, {"effect": effect, "output": {"n": 1}}, False
+
+    # --- the broker and time
+
+    def deliver(self, n: int, *, keep: bool = False) -> None:
+        """One command reaches its participant, and perhaps stays to come again."""
+        send = self.commands[n] if keep else self.commands.pop(n)
+        reply = self.handle(send)
+        if reply is not None:
+            self.replies.append(reply)
+
+    def answer(self, n: int, *, keep: bool = False) -> None:
+        """One reply reaches the saga."""
+        self.receive(self.replies[n] if keep else self.replies.pop(n))
+
+    def receive(self, message: Any) -> None:
+        """A message is decided; after its end a saga only refuses."""
+        ended = self.saga.saga.status in TERMINAL
+        before = len(self.saga.rows)
+        answer = self.saga.receive(message)
+        if isinstance(answer, Refused):
+            assert len(self.saga.rows) == before
+        assert not ended or isinstance(answer, Refused), "a terminal state absorbs"
+        undo_plan(self.saga.plan, self.saga.saga)
+        self.collect()
+
+    def step(self) -> None:
+        """Something bad, or something good, happens."""
+        choices: list[tuple[float, Callable[[], None]]] = [(3, self.time_passes)]
+        if self.commands:
+            n = self.random.randrange(len(self.commands))
+            choices += [
+                (8, lambda: self.deliver(n)),
+                (1, lambda: self.deliver(n, keep=True)),
+                (0.4, lambda: self.give_back(n)),
+                (0.2, lambda: self.bury(n)),
+            ]
+        if self.replies:
+            m = self.random.randrange(len(self.replies))
+            choices += [(8, lambda: self.answer(m)), (1, lambda: self.answer(m, keep=True))]
+        choices += [(0.3, self.operate)]
+        weights = [weight for weight, _ in choices]
+        self.random.choices([act for _, act in choices], weights)[0]()
+
+    def give_back(self, n: int) -> None:
+        send = self.commands.pop(n)
+        sure = not any(other is send for other in self.commands) and send.path not in self.rows
+        self.receive(
+            Returned(path=send.path, op=send.op, attempt=send.attempt, never_delivered=sure)
+        )
+
+    def bury(self, n: int) -> None:
+        send = self.commands.pop(n)
+        self.receive(
+            DeadLettered(path=send.path, op=send.op, attempt=send.attempt, reason="poison")
+        )
+
+    def time_passes(self) -> None:
+        """Up to the next due time, or less; nothing may fire early."""
+        due = self.saga.saga.wake_at
+        if due is None:
+            return
+        early = self.random.random() < 0.3
+        if early and due > self.saga.now:
+            self.saga.now += (due - self.saga.now) * self.random.random() * 0.99
+            before = len(self.saga.rows)
+            if self.saga.now < due and not overdue(self.saga):
+                self.receive(Woke())
+                assert len(self.saga.rows) == before, "a timer fired early"
+            return
+        self.saga.now = max(self.saga.now, due)
+        self.receive(Woke())
+        self.saga.now += timedelta(milliseconds=1)
+
+    def operate(self) -> None:
+        """Somebody does something, at any time."""
+        dice = self.random.random()
+        if dice < 0.3:
+            self.saga.cancels()
+        elif dice < 0.5:
+            self.saga.suspends()
+        elif dice < 0.8:
+            self.saga.resumes()
+        elif self.saga.saga.state.steps:
+            path = self.random.choice(sorted(self.saga.saga.state.steps))
+            if dice < 0.97:
+                self.saga.retries(path)
+            elif isinstance(self.saga.skips(path), Decision):
+                self.owned.add(path)
+        self.collect()
+
+    # --- the end
+
+    def calm_down(self) -> None:
+        """Faults stop, operators mend what needs them, and the saga must end."""
+        self.healthy = True
+        for _ in range(3_000):
+            saga = self.saga.saga
+            if saga.status in TERMINAL:
+                break
+            if saga.status == "suspended":
+                self.saga.resumes()
+                self.collect()
+            elif self.commands:
+                self.deliver(self.random.randrange(len(self.commands)))
+            elif self.replies:
+                self.answer(self.random.randrange(len(self.replies)))
+            elif saga.status == "stuck":
+                self.mend()
+            else:
+                self.time_passes()
+        self.saga.is_now(self.saga.saga.status)
+        assert self.saga.saga.status in TERMINAL, f"it does not end: {self.saga.kinds()[-30:]}"
+        while self.commands:  # however late they come
+            self.deliver(0)
+        while self.replies:
+            self.answer(0)
+
+    def mend(self) -> None:
+        """An operator looks at what really happened and says so."""
+        for path, step in list(self.saga.saga.state.steps.items()):
+            if Doing.BLOCKED not in (step.action.doing, step.undo.doing):
+                continue
+            truth = self.truth.setdefault(path, Truth())
+            row = self.rows.setdefault(path, Row())
+            there = truth.applied > truth.undone
+            match step.status:
+                case StepStatus.SUCCEEDED:
+                    self.saga.resolves(path, Outcome.SUCCEEDED, {"n": 1})
+                case StepStatus.UNKNOWN if there:
+                    row.state, row.reply = "succeeded", (Outcome.SUCCEEDED, {"n": 1}, False)
+                    self.saga.resolves(path, Outcome.SUCCEEDED, {"n": 1})
+                case StepStatus.UNKNOWN if self.saga.saga.state.pivot is None:
+                    row.state = "tombstone"
+                    self.saga.resolves(path, Outcome.FAILED)
+                case StepStatus.COMPENSATION_FAILED if self.can_undo(path):
+                    self.saga.retries(path)
+                case _:
+                    row.state = "tombstone" if not there else row.state
+                    self.owned.add(path)
+                    self.saga.skips(path)
+            self.collect()
+
+    def can_undo(self, path: StepPath) -> bool:
+        node = self.saga.plan.action_of(path)
+        return node is not None and node.undo is not None
+
+    def check_the_end(self) -> None:
+        """Promises 1 to 5 at quiescence."""
+        saga = self.saga.saga
+        for path, truth in self.truth.items():
+            node = self.saga.plan.action_of(path)
+            assert node is not None
+            step = saga.state.steps[path]
+            assert truth.applied <= 1, f"{path}: {truth.applied} effects"
+            assert truth.undone <= truth.applied, f"{path}: undone without an effect"
+            if path in self.owned:
+                continue
+            there = truth.applied > truth.undone
+            if node.reversal is Reversal.READ_ONLY:
+                continue
+            if step.status is StepStatus.FAILED:
+                assert not there, f"{path} is failed and has an effect"
+            if saga.status == "compensated":
+                assert not there or step.residue, f"{path}: {step.status}, its effect is left"
+            elif step.status is StepStatus.SUCCEEDED:
+                assert there, f"{path} succeeded without an effect"
+        if saga.status == "completed":
+            assert not self.undo_order, "a completed saga undid something"
+
+
+UNSETTLED = frozenset(
+    {
+        StepStatus.RUNNING,
+        StepStatus.PENDING,
+        StepStatus.RETRYING,
+        StepStatus.SUCCEEDED,
+        StepStatus.UNKNOWN,
+        StepStatus.COMPENSATING,
+        StepStatus.COMPENSATION_FAILED,
+    }
+)
+
+
+def overdue(saga: Scenario) -> bool:
+    """Whether something was due already (a reply came before the saga was woken)."""
+    steps = saga.saga.state.steps.values()
+    ops = [op for step in steps for op in (step.action, step.undo)]
+    return any(op.due is not None and op.due <= saga.now for op in ops)
+
+
+def followers(sequence: Sequence, path: StepPath) -> list[str]:
+    """Actions that the plan sequences after `path`."""
+    for n, node in enumerate(sequence):
+        after = [a for later in sequence[n + 1 :] for a in actions_of(later)]
+        match node:
+            case ActionNode():
+                if node.id == path:
+                    return after
+            case ParallelNode() | ChoiceNode():
+                for body in bodies_of(node):
+                    if any(path in actions_of(inner) for inner in body):
+                        return followers(body, path) + after
+    return []
+
+
+def bodies_of(node: ParallelNode | ChoiceNode) -> list[Sequence]:
+    """The sequences under a node."""
+    if isinstance(node, ParallelNode):
+        return [body for _, body in node.branches]
+    return [*(body for _, body in node.cases), node.otherwise]
+
+
+def actions_of(node: Any) -> list[str]:
+    """The actions under a node."""
+    if isinstance(node, ActionNode):
+        return [node.id]
+    return [a for body in bodies_of(node) for inner in body for a in actions_of(inner)]
+
+
+def live(what: Definition, seed: int, steps: int) -> World:
+    """A whole life: bad weather, then calm, then the promises."""
+    chance = random.Random(seed)
+    world = World(given(what, n=chance.randrange(3)), chance)
+    world.collect()
+    for _ in range(steps):
+        world.step()
+    world.calm_down()
+    world.check_the_end()
+    return world
+
+
+def show(world: World) -> str:
+    """The journal, for a failing example."""
+    return "\n".join(
+        f"{row.seq} {row.kind} {row.step} {row.attempt} {json.dumps(row.data)[:150]}"
+        for row in world.saga.rows
+    )
