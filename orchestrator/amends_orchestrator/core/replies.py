@@ -290,14 +290,7 @@ def _on_probe(
         return _settled(path, "no probe is open")
     if reply.attempt != step.action.attempt:
         return _settled(path, f"a probe of attempt {reply.attempt} says nothing of the latest")
-    found: ProbeEffect | None = None
-    output: Json = None
-    replied = reply.outcome is Outcome.SUCCEEDED and reply.output is not None
-    if replied and type(reply.output) is dict:
-        body = cast("dict[str, Json]", reply.output)
-        effect = body.get("effect")
-        found = ProbeEffect(effect) if effect in list(ProbeEffect) else None
-        output = body.get("output")
+    found, output = _finding(reply)
     if reply.outcome is Outcome.PROGRESS:
         return _settled(path, "progress of a probe extends nothing")
     if undo:
@@ -328,6 +321,16 @@ def _on_probe(
         case _:
             assert_never(found)
     return None
+
+
+def _finding(reply: ReplyReceived) -> tuple[ProbeEffect | None, Json]:
+    """What the probe found, and the action's output; None if it cannot tell."""
+    body: Json = reply.output
+    if reply.outcome is not Outcome.SUCCEEDED or not isinstance(body, dict):
+        return None, None
+    members = cast("dict[str, Json]", body)
+    effect = members.get("effect")
+    return (ProbeEffect(effect) if effect in list(ProbeEffect) else None), members.get("output")
 
 
 def _on_no_answer(work: Work, node: ActionNode, step: StepState, reply: ReplyReceived) -> None:
