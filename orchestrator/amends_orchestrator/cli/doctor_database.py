@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import asyncpg
 
@@ -80,10 +80,11 @@ async def services_in_use(url: str) -> Mapping[str, bool]:
 def _services(part: Any) -> set[str]:
     """Services of all commands anywhere in a document."""
     if isinstance(part, list):
-        return set[str]().union(*(_services(item) for item in part))  # pyright: ignore[reportUnknownVariableType]
+        inner = cast(list[Any], part)
+        return set[str]().union(*(_services(item) for item in inner))
     if not isinstance(part, dict):
         return set()
-    members: dict[str, Any] = part  # pyright: ignore[reportUnknownVariableType]
+    members = cast(dict[str, Any], part)
     found = set[str]().union(*(_services(value) for value in members.values()))
     command = members.get("command")
     return found | ({service_of(command)} if isinstance(command, str) else set())

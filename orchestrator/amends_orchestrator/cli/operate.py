@@ -52,8 +52,9 @@ def resolve(
         str, typer.Option("--outcome", help="`succeeded` or `failed`.")
     ] = "succeeded",
     output_: Annotated[
-        list[str], typer.Option("--output", "-o", help="The step's output, like --input of start.")
-    ] = [],  # noqa: B006
+        list[str] | None,
+        typer.Option("--output", "-o", help="The step's output, like --input of start."),
+    ] = None,
     url: options.Url = None,
     as_json: options.Json = False,
 ) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -80,7 +80,7 @@ def _object(text: str, option: str, what: str) -> dict[str, Any]:
         raise _bad(option, f"{what} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise _bad(option, f"{what} is JSON, but not an object")
-    return value  # pyright: ignore[reportUnknownVariableType]
+    return cast(dict[str, Any], value)
 
 
 def _bad(option: str, why: str) -> CliError:

@@ -1,7 +1,7 @@
 """The REST client of the command line: one call, and every refusal as a CliError."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -135,7 +135,7 @@ def _problem_of(response: httpx.Response) -> dict[str, Any]:
         body = response.json()
     except ValueError:
         return {}
-    return body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+    return cast(dict[str, Any], body) if isinstance(body, dict) else {}
 
 
 def _decoded(response: httpx.Response, address: Address) -> Any:

@@ -22,6 +22,10 @@ EXIT_OF_STATUS = {
     "stuck": Exit.STUCK,
 }
 
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", help="name=value; repeatable.", show_default=False)
+]
+
 
 def start(
     definition: Annotated[
@@ -29,16 +33,16 @@ def start(
     ],
     *,
     input_: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--input", "-i", help="A JSON file, a JSON object, or name=value; repeatable."
         ),
-    ] = [],  # noqa: B006 - typer copies it
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option("--key", "-k", help="Idempotency key: the same key starts one saga only."),
     ] = None,
-    label: Annotated[list[str], typer.Option("--label", help="name=value; repeatable.")] = [],  # noqa: B006
+    label: Labels = None,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for the end and show it.")
     ] = False,
@@ -53,12 +57,12 @@ def start(
     body: dict[str, Any] = {
         "definition": name,
         "key": key or f"cli-{secrets.token_hex(5)}",
-        "input": options.read_object(input_, "--input"),
+        "input": options.read_object(input_ or (), "--input"),
     }
     if version:
         body["version"] = int(version)
     if label:
-        body["labels"] = options.read_pairs(label, "--label")
+        body["labels"] = options.read_pairs(label or (), "--label")
     with Rest(find_service(url)) as rest:
         answer = rest.post("/v1/sagas", body)
         if not wait:
@@ -75,13 +79,13 @@ def list_(
     status: Annotated[
         str | None, typer.Option("--status", "-s", help="Only in this status.")
     ] = None,
-    label: Annotated[list[str], typer.Option("--label", help="name=value; repeatable.")] = [],  # noqa: B006
+    label: Labels = None,
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many.", min=1)] = 20,
     url: options.Url = None,
     as_json: options.Json = False,
 ) -> None:
     """List sagas, newest first."""
-    labels = options.read_pairs(label, "--label")
+    labels = options.read_pairs(label or (), "--label")
     query: dict[str, Any] = {"definition": definition, "status": status}
     query |= {f"label.{name}": value for name, value in labels.items()}
     items: list[dict[str, Any]] = []
