@@ -2,7 +2,11 @@
 
 One orchestrator process, one process with four SDK participants (a transaction each per command),
 one database, one broker. Rates are sagas ended per second while more than enough wait; latencies
-are of sagas started alone, ten a second, from their row to their end.
+are of sagas started alone, ten a second, from their row to their end. The processor time of each
+component per saga says more than a rate where the machine has other work too.
+
+BENCH_SHORT=1 leaves out what comes after the latencies; BENCH_PROFILE=FILE profiles the
+orchestrator; BENCH_LOGS=1 shows what the processes say.
 """
 
 import asyncio
@@ -11,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,15 +50,21 @@ def run(seconds: float) -> dict[str, Any]:
     try:
         upgrade(postgres.url)
         asyncio.run(_prepare(postgres.url))
-        with _processes(postgres.url, rabbitmq.url) as orchestrator:
-            return asyncio.run(_measure(postgres.url, rabbitmq.url, orchestrator, seconds))
+        with _processes(postgres.url, rabbitmq.url) as (orchestrator, participants):
+            components = {
+                "orchestrator": orchestrator,
+                "participants": participants,
+                "postgres": postgres.pids["postgres"],
+                "rabbitmq": rabbitmq.pids["rabbitmq"],
+            }
+            return asyncio.run(_measure(postgres.url, rabbitmq.url, components, seconds))
     finally:
         rabbitmq.stop()
         postgres.stop()
 
 
 async def _measure(
-    database_url: str, broker_url: str, orchestrator: int, seconds: float
+    database_url: str, broker_url: str, components: Mapping[str, int], seconds: float
 ) -> dict[str, Any]:
     transport = AmqpTransport(broker_url, TOPOLOGY, partitions=16, name="bench")
     await transport.open()
@@ -62,22 +72,33 @@ async def _measure(
     try:
         await _declare(broker_url, "silent")
         await load.rate("warm", 100, 1)
-        success = await load.rate("success", int(400 * seconds), 1)
-        compensating = await load.rate("compensating", int(250 * seconds), -1)
+        measured: dict[str, Any] = {}
+        for name, rate, sign in (("success", 400, 1), ("compensating", 250, -1)):
+            count = int(rate * seconds)
+            before = _cpu_ms(components)
+            measured[f"{name}_sagas_per_s"] = round(await load.rate(name, count, sign))
+            spent = {part: ms - before[part] for part, ms in _cpu_ms(components).items()}
+            spent["all"] = sum(spent.values())
+            measured[f"{name}_cpu_ms_per_saga"] = {
+                part: round(ms / count, 2) for part, ms in spent.items()
+            }
         latencies = await load.latencies(seconds)
-        await load.grow(GROWN)
-        grown = await load.rate("grown", int(400 * seconds), 1)
-        before = _rss_mb(orchestrator)
-        await load.wait("waiting", WAITING)
-        return {
-            "success_sagas_per_s": round(success),
-            "compensating_sagas_per_s": round(compensating),
-            "success_sagas_per_s_after_100000": round(grown),
+        measured |= {
             "p50_ms": round(latencies[len(latencies) // 2], 1),
             "p99_ms": round(latencies[int(len(latencies) * 0.99)], 1),
             "mean_ms": round(statistics.mean(latencies), 1),
-            "rss_mb": before,
-            "rss_mb_with_10000_waiting": _rss_mb(orchestrator),
+        }
+        if os.environ.get("BENCH_SHORT"):
+            return measured
+        await load.grow(GROWN)
+        grown = await load.rate("grown", int(400 * seconds), 1)
+        before_mb = _rss_mb(components["orchestrator"])
+        await load.wait("waiting", WAITING)
+        return {
+            **measured,
+            "success_sagas_per_s_after_100000": round(grown),
+            "rss_mb": before_mb,
+            "rss_mb_with_10000_waiting": _rss_mb(components["orchestrator"]),
         }
     finally:
         await transport.close()
@@ -214,8 +235,8 @@ async def _declare(broker_url: str, service: str) -> None:
 
 
 @contextmanager
-def _processes(database_url: str, broker_url: str) -> Generator[int]:
-    """Orchestrator and participants; the orchestrator's pid. BENCH_LOGS=1 shows what they say."""
+def _processes(database_url: str, broker_url: str) -> Generator[tuple[int, int]]:
+    """Orchestrator and participants; their pids."""
     environment = {
         **os.environ,
         "AMENDS_DATABASE_URL": database_url,
@@ -238,12 +259,38 @@ def _processes(database_url: str, broker_url: str) -> Generator[int]:
         for command in commands
     ]
     try:
-        yield running[0].pid
+        yield running[0].pid, running[1].pid
     finally:
         for process in running:
             process.terminate()
         for process in running:
             process.wait(30)
+
+
+def _cpu_ms(components: Mapping[str, int]) -> dict[str, float]:
+    """Processor time so far of processes and their children; nothing where there is no /proc."""
+    per_tick_ms = 1000 / os.sysconf("SC_CLK_TCK")
+    parents: dict[int, int] = {}
+    spent_ms: dict[int, float] = {}
+    reaped_ms: dict[int, float] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        pid = int(entry.parent.name)
+        parents[pid] = int(fields[1])
+        spent_ms[pid] = (int(fields[11]) + int(fields[12])) * per_tick_ms
+        reaped_ms[pid] = (int(fields[13]) + int(fields[14])) * per_tick_ms
+    roots = {pid: name for name, pid in components.items()}
+    total = dict.fromkeys(components, 0.0)
+    for pid, ms in spent_ms.items():
+        above = pid
+        while above and above not in roots:
+            above = parents.get(above, 0)
+        if above:
+            total[roots[above]] += ms + reaped_ms[pid]
+    return total
 
 
 def _rss_mb(pid: int) -> float:
