@@ -91,13 +91,12 @@ def load_definition(source: str | Path) -> Definition:
 
 
 def load_document(source: str | Path) -> Document:
-    """Read JSON or YAML from a file (a Path, or a name that ends like one) or from a text.
+    """Read JSON or YAML from a file (a Path) or from a text (a str, never taken for a name).
 
     Raises BadDocument; OSError if the file cannot be read.
     """
-    file = _file_of(source)
-    raw = file.read_bytes() if file is not None else str(source).encode()
-    name = str(file) if file is not None else None
+    raw = source.read_bytes() if isinstance(source, Path) else source.encode()
+    name = str(source) if isinstance(source, Path) else None
     lines: dict[str, int] = {}
     try:
         if len(raw) > DOCUMENT_BYTES_MAX:
@@ -152,13 +151,6 @@ def locate(error: FieldError, lines: Lines, file: str | None) -> FieldError:
     while pointer and pointer not in lines:
         pointer = pointer.rpartition("/")[0]
     return error.model_copy(update={"line": lines.get(pointer), "file": file})
-
-
-def _file_of(source: str | Path) -> Path | None:
-    if isinstance(source, Path):
-        return source
-    is_name = "\n" not in source and source.endswith((".json", ".yaml", ".yml"))
-    return Path(source) if is_name else None
 
 
 def _read(raw: bytes, lines: dict[str, int]) -> Json:

@@ -39,12 +39,6 @@ async def test_a_definition_that_cannot_work_is_explained(
     ]
 
 
-async def test_a_body_is_never_taken_for_a_file(client: httpx.AsyncClient) -> None:
-    """A text that looks like a path reaches the reader with a line end, so that it is a text."""
-    response = await client.post("/v1/definitions", content="/etc/secret.yaml", headers=YAML)
-    assert response.json()["document"]["text"] == "/etc/secret.yaml\n"
-
-
 async def test_a_definition_in_another_encoding_is_refused(client: httpx.AsyncClient) -> None:
     """Only UTF-8 is read."""
     response = await client.post("/v1/definitions", content=b"\xff\xfen", headers=YAML)

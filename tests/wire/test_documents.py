@@ -322,10 +322,11 @@ def test_tabs_in_json_cost_no_lines() -> None:
     ]
 
 
-def test_a_file_name_is_read_as_a_file(tmp_path: Path) -> None:
-    """By its ending; a missing file is the system's own error."""
+def test_a_path_is_read_as_a_file_and_a_text_never(tmp_path: Path) -> None:
+    """Foreign text cannot name a file here; a missing file is the system's own error."""
     file = tmp_path / "small.json"
     file.write_text(json.dumps(whole()))
-    assert load_definition(str(file)) == parse_definition(whole())
+    assert load_definition(file) == parse_definition(whole())
+    assert refusal(str(file)) == ["1: a definition is an object"]
     with pytest.raises(FileNotFoundError):
-        load_definition(str(tmp_path / "none.yml"))
+        load_definition(tmp_path / "none.yml")

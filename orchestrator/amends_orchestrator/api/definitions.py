@@ -53,8 +53,7 @@ async def register(request: Request, caller: CallerDep, services: ServicesDep) -
     """
     body = await request.body()
     try:
-        # With the line end a text can never be taken for the name of a file here.
-        text = body.decode() + "\n"
+        text = body.decode()
     except UnicodeDecodeError:
         raise ApiProblem(ProblemType.BAD_REQUEST, "The body is not UTF-8.", status=400) from None
     checked = await services.checker.check(text)
