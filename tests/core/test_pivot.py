@@ -162,3 +162,32 @@ def test_a_pivot_without_a_usable_output_waits_for_an_operator_to_supply_it() ->
     saga.resolves("card", Outcome.SUCCEEDED, {"id": "c-1"})
     saga.expect("mails.do").reply(succeeded())
     saga.ends("completed")
+
+
+def test_a_pivot_skipped_by_an_operator_lets_a_waiting_cancel_happen() -> None:
+    """Nobody will say any more what became of it: its effect has an owner, the rest is undone."""
+    saga = given(PAID)
+    saga.expect("flights.do").reply(succeeded())
+    saga.expect("cards.do")
+    saga.cancels()
+    saga.skips("card")
+    saga.expect("flights.undo").reply(succeeded())
+    saga.ends("compensated", residue=1)
+    assert saga.saga.state.failure is not None
+    assert saga.saga.state.failure.type == ProblemType.CANCELLED
+
+
+def test_a_condition_is_asked_again_when_an_operator_retries_it() -> None:
+    """A step whose `when` failed after the pivot is not simply sent."""
+    what = definition(
+        action("card", pivot=True),
+        action("mail", when="${ steps.card.output.n > 1 }", retry=FOREVER),
+    )
+    saga = given(what)
+    saga.expect("cards.do").reply(succeeded(n="text"))
+    saga.is_now("stuck")
+    saga.retries("mail")
+    saga.is_now("stuck")
+    saga.expect_nothing()
+    saga.skips("mail")
+    saga.ends("completed")

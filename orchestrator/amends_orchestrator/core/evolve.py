@@ -17,6 +17,7 @@ from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.core.moves import STEP_MOVE_OF
 from amends_orchestrator.core.state import (
+    IDLE,
     ROWS_GRANT,
     ROWS_MAX,
     Direction,
@@ -348,8 +349,10 @@ def _step(draft: Draft, event: _StepEvent, seq: int, at: datetime) -> None:
     step = old or StepState(status)
     match event:
         case j.StepEntered(case=case):
-            step = replace(step, status=status, chosen=case)
-        case j.StepSkipped() | j.StepNothingToCompensate():
+            step = replace(step, status=status, chosen=case, action=IDLE)
+        case j.StepSkipped():
+            step = replace(step, status=status, action=IDLE)
+        case j.StepNothingToCompensate():
             step = replace(step, status=status)
         case j.StepAlarmed():
             step = replace(step, alarmed=True)

@@ -82,17 +82,16 @@ def is_done(step: StepState) -> bool:
 
 def _action(work: Work, node: ActionNode, path: StepPath, step: StepState | None) -> bool:
     if step is None:
-        if not _holds(work, node, path):
-            step = work.draft.steps.get(path)
-            return step is not None and is_done(step)
-        dispatch(work, node, path)
+        if _holds(work, node, path):
+            dispatch(work, node, path)
         return _is_done_now(work, path)
     if is_done(step):
         return True
     op = step.action
     if op.due is not None and op.due <= work.now:
         if op.doing is Doing.BACKOFF:
-            dispatch(work, node, path)
+            if step.input_seq or _holds(work, node, path):  # an operator retries its condition
+                dispatch(work, node, path)
         elif op.doing is Doing.DOUBT:
             send_probe(work, node, path, undo=False)
     return _is_done_now(work, path)
@@ -170,7 +169,7 @@ def _enter(
     if step is not None and step.status is not StepStatus.RETRYING:
         return step.status in (StepStatus.RUNNING, StepStatus.SKIPPED)
     if not _holds(work, node, path):
-        return path in work.draft.steps and is_done(work.draft.steps[path])
+        return _is_done_now(work, path)
     if isinstance(node, ChoiceNode):
         return _choose(work, node, path)
     if node.when is not None or step is not None:

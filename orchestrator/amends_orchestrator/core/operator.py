@@ -14,7 +14,7 @@ from amends_orchestrator.core.inputs import (
     SkipRequested,
     SuspendRequested,
 )
-from amends_orchestrator.core.outcomes import fail, stop, succeed
+from amends_orchestrator.core.outcomes import fail, stop, succeed, turn_back
 from amends_orchestrator.core.plan import ActionNode
 from amends_orchestrator.core.state import Doing, OpState, StepState, StepStatus
 from amends_orchestrator.core.work import Work
@@ -152,6 +152,10 @@ def on_skip(work: Work, message: SkipRequested) -> Refused | None:
             evidence=message.evidence,
         )
     )
+    stopped = work.draft.stop
+    if work.forward and stopped is not None and node is not None and node.pivot:
+        # nobody will say any more what became of the pivot that the stop waits for
+        turn_back(work, Problem(type=stopped.type, title=stopped.detail))
     return None
 
 

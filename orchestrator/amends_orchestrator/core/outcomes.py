@@ -194,7 +194,10 @@ def turn_back(
     """Forward to back: what is in flight is awaited for a while, nothing new starts."""
     assert work.forward, "a saga turns back once"
     assert work.draft.pivot is None, "a saga that is past its pivot does not turn back"
-    failure = work.draft.stop or failure_of(problem, step, by)
+    stopped = work.draft.stop
+    failure = stopped or failure_of(problem, step, by)
+    if stopped is not None:  # it was cancelled or overdue before: that is why
+        problem = Problem(type=stopped.type, title=stopped.detail)
     until = work.now + work.plan.interrupt_after
     work.emit(j.SagaCompensating(failure=failure, problem=problem, interrupt_at=until))
     for path, state in list(work.draft.steps.items()):

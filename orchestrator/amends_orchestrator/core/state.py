@@ -109,6 +109,11 @@ class OpState:
     sent_at: datetime | None = None
     """When the latest attempt was dispatched; kept after it is settled."""
 
+    @property
+    def undeliverable(self) -> bool:
+        """Whether it waits because the broker returned it."""
+        return self.returns > 0 and self.doing in (Doing.BACKOFF, Doing.DOUBT)
+
 
 IDLE = OpState()
 
@@ -223,7 +228,7 @@ class Saga:
     def undeliverable(self) -> int:
         """Operations whose participant nobody runs, as far as the broker knows."""
         steps = self.state.steps.values()
-        return sum((s.action.returns > 0) + (s.undo.returns > 0) for s in steps)
+        return sum(op.undeliverable for s in steps for op in (s.action, s.undo))
 
 
 def status_of(state: State) -> SagaStatus:

@@ -215,7 +215,7 @@ class _Viewer:
     def reason(self, node: ActionNode, step: StepState) -> str | None:
         """Why it stands where it stands, if that is not plain."""
         for op in (step.undo, step.action):
-            if op.returns:
+            if op.undeliverable:
                 return f"undeliverable: nobody runs {node.service}"
             if op.doing is Doing.BLOCKED:
                 return "waits for an operator"
