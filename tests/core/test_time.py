@@ -180,3 +180,22 @@ def test_unknown_replies_after_the_interruption_are_not_retried() -> None:
     flight.reply(unknown())
     saga.expect("flights.undo").reply(succeeded())
     saga.ends("compensated")
+
+
+def test_a_full_journal_after_the_pivot_waits_for_an_operator_who_grants_more() -> None:
+    """There is no way back: stuck, and a retry allows a thousand rows more."""
+    mail = action("mail", retry={"max_attempts": None, "initial": "PT1S", "max": "PT1S"})
+    saga = given(definition(action("card", pivot=True), mail))
+    saga.checked = False  # ten thousand replays of ten thousand rows would take long
+    saga.expect("cards.do").reply(succeeded())
+    while saga.saga.status == "running":
+        saga.expect("mails.do").reply(failed("busy", retryable=True))
+        if saga.saga.status == "running":
+            saga.wakes()
+    saga.is_now("stuck")
+    assert 10_000 <= len(saga.rows) <= 10_010
+    saga.checked = True
+    saga.unanswered.clear()
+    saga.retries("mail")
+    saga.expect("mails.do").reply(succeeded())
+    saga.ends("completed")
