@@ -320,6 +320,7 @@ async def test_a_hello_can_be_repeated(stage: Stage) -> None:
                 accepts=frozenset({"batch"}),
             )
         )
+    assert await stage.store.hellos() == [{"flights.reserve": info}]
 
 
 async def test_a_definition_nobody_registered_is_none(stage: Stage) -> None:

@@ -7,7 +7,17 @@ from dataclasses import replace
 import pytest
 
 from amends_contracts.codec import encode_reply
-from amends_contracts.messages import Command, Outcome, Reply, StartAnswer
+from amends_contracts.messages import (
+    Command,
+    CommandInfo,
+    Effect,
+    Hello,
+    Outcome,
+    Reply,
+    Reversal,
+    Start,
+    StartAnswer,
+)
 from amends_contracts.names import Op, SagaId
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core.decision import Decision, Refused
@@ -174,3 +184,20 @@ async def test_many_sagas_share_batches(count: int) -> None:
         for saga in sagas:
             assert await e.ends(saga) == "completed"
         assert e.orchestrator.counters.batches < count
+
+
+async def test_an_output_is_held_to_what_any_orchestrator_was_told() -> None:
+    """A `hello` that another one heard: an output that breaks its promise is an effect, undone."""
+    schema = {"type": "object", "required": ["code"], "properties": {"code": {"type": "integer"}}}
+    info = CommandInfo(Effect.TRANSACTIONAL, Reversal.COMPENSATABLE, output=schema)
+    async with engine() as e:
+        hello = Hello(service="flights", instance="i", commands={"flights.reserve": info})
+        await e.store.keep_hello(hello)
+        async with e.another() as other:
+            await e.until(lambda: other.catalog.output_problem("flights.reserve", {}) is not None)
+            start = Start(definition="trip", key="k", input={"to": "Rome"})
+            answer = await other.start("default", "tester", start)
+            assert isinstance(answer, StartAnswer)
+            await e.orchestrator.stop()
+            assert await e.ends(answer.saga_id) == "compensated"
+        assert "flights.reserve compensation 1" in e.participants.ran()

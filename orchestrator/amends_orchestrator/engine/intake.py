@@ -1,8 +1,9 @@
 """The one loop of an orchestrator: what has arrived is a batch, decided and committed as a whole.
 
 No linger and no minimum: a lone message goes at once, a flood makes big batches. Between the
-starts of two batches lies a least time, which is free at saturation. Intake stops while too many
-outbox rows are not confirmed: what cannot be published need not be decided.
+starts of two batches lies a least time, longer while messages come faster than one at a time: what
+a batch costs beside its messages is then paid less often. Intake stops while too many outbox rows
+are not confirmed: what cannot be published need not be decided.
 """
 
 import asyncio
@@ -44,6 +45,16 @@ class Pace:
 
     batch_max: int
     between_s: float
+    busy_s: float
+
+    def after(self, count: int, between_s: float) -> float:
+        """Least time from the start of a batch of `count`, `between_s` after the one before.
+
+        It doubles as long as messages arrive together, and ends with the first that came alone.
+        """
+        return (
+            self.between_s if count <= 1 else max(self.between_s, min(self.busy_s, between_s * 2))
+        )
 
 
 class Intake:
@@ -89,6 +100,7 @@ class Intake:
 
     async def run(self) -> None:
         """Batch after batch, until cancelled."""
+        between_s = self._pace.between_s
         try:
             while True:
                 await self._relay.room()
@@ -96,8 +108,9 @@ class Intake:
                 self.idle.clear()
                 started = self._clock.monotonic()
                 async with self.boundary:
-                    await self._batch()
-                rest = self._pace.between_s - (self._clock.monotonic() - started)
+                    count = await self._batch()
+                between_s = self._pace.after(count, between_s)
+                rest = between_s - (self._clock.monotonic() - started)
                 if rest > 0:
                     await self._clock.sleep(rest)
         finally:
@@ -118,7 +131,7 @@ class Intake:
         finally:
             news.cancel()
 
-    async def _batch(self) -> None:
+    async def _batch(self) -> int:
         deliveries: Sequence[Delivery] = ()
         if self._arrival is not None and self._arrival.done():
             deliveries = self._arrival.result()
@@ -129,6 +142,7 @@ class Intake:
         works = self._inbox.take(room) + works
         if works:
             await self._commit(works)
+        return len(works)
 
     async def _commit(self, works: Sequence[Work]) -> None:
         tags: list[DeliveryTag] = []

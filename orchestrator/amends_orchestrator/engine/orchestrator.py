@@ -47,6 +47,7 @@ OVERLOADED: Final = Refused(
 )
 ROOM_TIMEOUT_S: Final = 10.0
 READY_TICKS: Final = 3
+LEARN_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +141,7 @@ class Orchestrator:
                     tasks.begin(running.intake.run(), "intake")
                     tasks.begin(running.leases.run(), "leases")
                     tasks.begin(running.leases.follow(), "partitions")
+                    tasks.begin(self._learn(), "hellos")
                     self._running = running
                     await self._stop.wait()
                     await self._drain(running)
@@ -151,6 +153,16 @@ class Orchestrator:
                     future.set_result(NOT_RUNNING)
             await self._transport.close()
             self._ended.set()
+
+    async def _learn(self) -> None:
+        """Know of outputs what any orchestrator was told: a `hello` reaches one of them."""
+        while True:
+            try:
+                for commands in await self._store.hellos():
+                    self.catalog.learn(commands)
+            except StoreUnavailable as away:
+                log.info("hellos not read: %s", away)
+            await self._clock.sleep(LEARN_S)
 
     async def _opened(self) -> bool:
         """Open the broker, which may be away for long; False if it was stopped before that."""
@@ -220,7 +232,7 @@ class Orchestrator:
             clock,
             self.counters,
             self._topology,
-            Pace(settings.batch_max, settings.pace_ms / 1000),
+            Pace(settings.batch_max, settings.pace_ms / 1000, settings.pace_busy_ms / 1000),
             tasks=tasks,
             inbox=inbox,
             relay=relay,

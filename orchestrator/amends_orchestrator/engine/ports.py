@@ -12,7 +12,7 @@ from typing import Protocol
 from uuid import UUID
 
 from amends_contracts.amqp import AmqpMessage
-from amends_contracts.messages import Hello, Json
+from amends_contracts.messages import CommandInfo, Hello, Json
 from amends_contracts.names import SagaId
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.state import Identity, SagaStatus
@@ -206,6 +206,10 @@ class Store(Protocol):
 
     async def keep_hello(self, hello: Hello) -> None:
         """Keep what a participant says of itself."""
+        ...
+
+    async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:
+        """What participants' instances say of their commands, oldest first."""
         ...
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:

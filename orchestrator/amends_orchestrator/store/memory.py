@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from amends_contracts.messages import Hello, Json
+from amends_contracts.messages import CommandInfo, Hello, Json
 from amends_contracts.names import STEP_PATH_BYTES_MAX, SagaId
 from amends_contracts.topology import PARTITIONS_DEFAULT
 from amends_orchestrator.core.decision import JournalRow
@@ -66,7 +66,7 @@ class MemoryStore:
         default_factory=dict[UUID, tuple[UUID, OutboxWrite]]
     )
     """By id: the orchestrator that publishes it, and the row."""
-    hellos: dict[tuple[str, str], Hello] = field(default_factory=dict[tuple[str, str], Hello])
+    said: dict[tuple[str, str], Hello] = field(default_factory=dict[tuple[str, str], Hello])
     definitions: dict[tuple[str, int], Json] = field(default_factory=dict[tuple[str, int], Json])
     _leases: dict[UUID, _Lease] = field(default_factory=dict[UUID, _Lease])
     _owners: dict[int, UUID] = field(default_factory=dict[int, UUID])
@@ -266,7 +266,12 @@ class MemoryStore:
 
     async def keep_hello(self, hello: Hello) -> None:
         """Keep what a participant says of itself."""
-        self.hellos[hello.service, hello.instance] = hello
+        self.said.pop((hello.service, hello.instance), None)
+        self.said[hello.service, hello.instance] = hello
+
+    async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:
+        """What participants' instances say of their commands, oldest first."""
+        return [hello.commands for hello in self.said.values()]
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
         """Version and document; the newest version if None is asked for."""

@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from amends_contracts.messages import Hello, Json
+from amends_contracts.messages import CommandInfo, Hello, Json
 from amends_contracts.names import SagaId
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.engine.ports import (
@@ -35,7 +35,7 @@ from amends_orchestrator.engine.ports import (
 from amends_orchestrator.store import opening, queries
 from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays
 from amends_orchestrator.store.database import Database, close_engine, open_engine
-from amends_orchestrator.store.hello import commands_to_json
+from amends_orchestrator.store.hello import commands_from_json, commands_to_json
 
 HOT: Final = queries.load("hot")
 LEASE: Final = queries.load("lease")
@@ -242,6 +242,11 @@ class PostgresStore:
             accepts=sorted(hello.accepts),
             commands=dump(commands_to_json(hello.commands)),
         )
+
+    async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:
+        """What participants' instances say of their commands, oldest first."""
+        rows = await self._database.fetch(LEASE["hellos"])
+        return [commands_from_json(json.loads(row["commands"])) for row in rows]
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
         """Version and document; the newest version if None is asked for."""

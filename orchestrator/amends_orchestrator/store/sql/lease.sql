@@ -148,3 +148,7 @@ VALUES (:service, :instance, :sdk, :horizon, :accepts::text[], :commands::text::
 ON CONFLICT (service, instance) DO UPDATE
 SET sdk = excluded.sdk, horizon = excluded.horizon, accepts = excluded.accepts,
     commands = excluded.commands, seen_at = excluded.seen_at;
+
+-- name: hellos
+-- What participants say of their commands, oldest first: what an orchestrator knows of outputs.
+SELECT commands::text AS commands FROM amends.participant ORDER BY seen_at;
