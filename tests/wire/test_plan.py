@@ -40,6 +40,80 @@ def inputs(plan: Plan[Any]) -> list[Any]:
     return [step.get("input") for step in steps(plan)]
 
 
+THE_TRIP: dict[str, Any] = {
+    "name": "book-trip",
+    "version": 3,
+    "input": Trip.model_json_schema(),
+    "deadline": "PT2H",
+    "labels": ["traveller"],
+    "steps": [
+        {
+            "id": "parallel",
+            "kind": "parallel",
+            "branches": {
+                "flight": [
+                    {
+                        "id": "flight",
+                        "kind": "action",
+                        "command": "flights.reserve",
+                        "input": {
+                            "traveller": "${ input.traveller }",
+                            "to": "${ input.to }",
+                        },
+                        "effect": "transactional",
+                        "reversal": "compensatable",
+                        "probe": True,
+                        "timeout": "PT30S",
+                        "retry": {"max_attempts": 5},
+                        "compensation": {"command": "flights.reserve"},
+                    }
+                ],
+                "hotel": [
+                    {
+                        "id": "hotel",
+                        "kind": "action",
+                        "command": "hotels.book",
+                        "input": {"city": "${ input.to }", "nights": "${ input.nights }"},
+                        "effect": "transactional",
+                        "reversal": "compensatable",
+                        "compensation": {"command": "hotels.book"},
+                    }
+                ],
+            },
+        },
+        {
+            "id": "card",
+            "kind": "action",
+            "command": "payments.charge",
+            "input": {
+                "usd": "${ steps.flight.output.usd + steps.hotel.output.usd }",
+                "memo": "Trip ${ steps.flight.output.code }",
+            },
+            "effect": "keyed",
+            "reversal": "compensatable",
+            "pivot": True,
+            "compensation": {"command": "payments.charge"},
+        },
+        {
+            "id": "send",
+            "kind": "action",
+            "command": "mail.send",
+            "input": {
+                "to": "a@b.c",
+                "text": "Seat ${ steps.flight.output.code }, receipt ${ steps.card.output.id }",
+            },
+            "effect": "keyed",
+            "reversal": "irreversible",
+            "retry": {"max_attempts": None, "max": "PT5M"},
+        },
+    ],
+    "output": {
+        "seat": "${ steps.flight.output.code }",
+        "receipt": "${ steps.card.output.id }",
+    },
+}
+
+
 def test_the_trip_of_the_readme() -> None:
     """Names of variables become ids; proxies become expressions; commands say their effects."""
     plan = Plan("book-trip", version=3, input=Trip, deadline="2h", labels=["traveller"])
@@ -52,81 +126,7 @@ def test_the_trip_of_the_readme() -> None:
     card = plan.do(ChargeCard(usd=flight.usd + hotel.usd, memo=f"Trip {flight.code}"), pivot=True)
     plan.do(SendMail(to="a@b.c", text=f"Seat {flight.code}, receipt {card.id}"), retry=forever)
     plan.returns(seat=flight.code, receipt=card.id)
-    assert plan.document() == parse_definition(
-        {
-            "name": "book-trip",
-            "version": 3,
-            "input": Trip.model_json_schema(),
-            "deadline": "PT2H",
-            "labels": ["traveller"],
-            "steps": [
-                {
-                    "id": "parallel",
-                    "kind": "parallel",
-                    "branches": {
-                        "flight": [
-                            {
-                                "id": "flight",
-                                "kind": "action",
-                                "command": "flights.reserve",
-                                "input": {
-                                    "traveller": "${ input.traveller }",
-                                    "to": "${ input.to }",
-                                },
-                                "effect": "transactional",
-                                "reversal": "compensatable",
-                                "probe": True,
-                                "timeout": "PT30S",
-                                "retry": {"max_attempts": 5},
-                                "compensation": {"command": "flights.reserve"},
-                            }
-                        ],
-                        "hotel": [
-                            {
-                                "id": "hotel",
-                                "kind": "action",
-                                "command": "hotels.book",
-                                "input": {"city": "${ input.to }", "nights": "${ input.nights }"},
-                                "effect": "transactional",
-                                "reversal": "compensatable",
-                                "compensation": {"command": "hotels.book"},
-                            }
-                        ],
-                    },
-                },
-                {
-                    "id": "card",
-                    "kind": "action",
-                    "command": "payments.charge",
-                    "input": {
-                        "usd": "${ steps.flight.output.usd + steps.hotel.output.usd }",
-                        "memo": "Trip ${ steps.flight.output.code }",
-                    },
-                    "effect": "keyed",
-                    "reversal": "compensatable",
-                    "pivot": True,
-                    "compensation": {"command": "payments.charge"},
-                },
-                {
-                    "id": "send",
-                    "kind": "action",
-                    "command": "mail.send",
-                    "input": {
-                        "to": "a@b.c",
-                        "text": "Seat ${ steps.flight.output.code },"
-                        " receipt ${ steps.card.output.id }",
-                    },
-                    "effect": "keyed",
-                    "reversal": "irreversible",
-                    "retry": {"max_attempts": None, "max": "PT5M"},
-                },
-            ],
-            "output": {
-                "seat": "${ steps.flight.output.code }",
-                "receipt": "${ steps.card.output.id }",
-            },
-        }
-    )
+    assert plan.document() == parse_definition(THE_TRIP)
 
 
 def only(plan: Plan[Any]) -> dict[str, Any]:

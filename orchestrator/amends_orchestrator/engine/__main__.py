@@ -53,4 +53,5 @@ if __name__ == "__main__":
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # The environment fills in what the call does not say.
     asyncio.run(main(Settings()))  # pyright: ignore[reportCallIssue]

@@ -79,8 +79,9 @@ class DockerRabbitmq(DockerServer):
 
     def import_definitions(self, file: Path) -> None:
         """Users, permissions, topic permissions, exchanges and queues from a definitions file."""
-        self._container.copy_into_container(file, "/tmp/definitions.json")  # noqa: S108 - in the container
-        self.ctl("import_definitions", "/tmp/definitions.json")  # noqa: S108
+        inside = "/tmp/definitions.json"  # noqa: S108 - in the container, which is ours alone
+        self._container.copy_into_container(file, inside)
+        self.ctl("import_definitions", inside)
 
 
 def answers() -> bool:
