@@ -23,6 +23,8 @@ from pamqp import commands as spec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 from yarl import URL
 
+from amends_participants.amqp_gathering import GatheringTransport
+
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 5
@@ -105,7 +107,7 @@ class Link:
 
     async def _connect_once(self) -> tuple[Any, AbstractChannel]:
         # aiormq's own types of its connection are partly unknown
-        connection: Any = Connection(self._url)
+        connection: Any = Connection(self._url, transport_factory=GatheringTransport(self._url))
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await connection.connect()

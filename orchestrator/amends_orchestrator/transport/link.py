@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol, cast
 
 from aiormq.abc import AbstractChannel
-from aiormq.connection import Connection, TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.connection import Connection, TransportFactory
 from aiormq.exceptions import AMQPError, ChannelPreconditionFailed, ConnectionClosed
 from pamqp import commands as spec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 from yarl import URL
+
+from amends_orchestrator.transport.gathering import GatheringTransport
 
 log = logging.getLogger(__name__)
 
@@ -58,21 +60,6 @@ def cancelled_by_us(error: BaseException) -> bool:
     """Whether `error` is a cancellation that somebody asked of the current task."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-
-
-class _KeepWriter(TransportFactory):
-    """Keeps the writer of the socket, whose `drain` tells whether the broker takes anything."""
-
-    def __init__(self, url: URL) -> None:
-        self._inner = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
-        self.writer: asyncio.StreamWriter | None = None
-
-    async def create(
-        self, url: URL, **kwargs: Any
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await self._inner.create(url, **kwargs)
-        self.writer = writer
-        return reader, writer
 
 
 class Link:
@@ -142,8 +129,8 @@ class Link:
         raise AssertionError("tenacity retries for ever")
 
     async def _connect_once(self) -> tuple[_Connection, AbstractChannel]:
-        keep = _KeepWriter(self._url)
-        connection = _new_connection(self._url, keep, self._name)
+        gathering = GatheringTransport(self._url)
+        connection = _new_connection(self._url, gathering, self._name)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await connection.connect()
@@ -161,7 +148,7 @@ class Link:
             if isinstance(error, asyncio.CancelledError) and not cancelled_by_us(error):
                 raise ConnectionError("the connection died while it was set up") from error
             raise
-        self._writer = keep.writer
+        self._writer = gathering.writer
         self.channel = channel
         self._up.set()
         return connection, channel
