@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     pace_ms: Annotated[
         float, Field(ge=0, le=1000, description="Least time between the starts of two batches.")
     ] = 3.0
+    pace_busy_ms: Annotated[
+        float,
+        Field(ge=0, le=1000, description="The same while messages arrive together, at most."),
+    ] = 15.0
     unsettled_max: Annotated[
         int, Field(ge=1, le=64, description="Outbox rows not confirmed at which intake stops.")
     ] = 8
