@@ -1,15 +1,13 @@
 """What a decision of the core costs, per message, on one core of this machine.
 
-    python benchmarks/core_decide.py [--seconds 2]
-
-Prints JSON: microseconds for the 4-step saga's start, reply, state to and from JSON, and a replay.
+Microseconds for the 4-step saga's start, reply, state to and from JSON, and a replay.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from amends_contracts.definition import Definition
 from amends_contracts.messages import Json, Outcome
@@ -104,11 +102,9 @@ def cost(call: Callable[[], object], calls: int, seconds: float) -> float:
     return round(best * 1e6, 1)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    seconds = parser.parse_args().seconds
+def run(seconds: float) -> dict[str, Any]:
+    """All numbers of this file, within `seconds` together."""
+    each = seconds / 7
     plan = plan_of_four()
     life = Life(plan)
     request = StartRequested(key="k", input={"to": "Rome"}, by="bench")
@@ -125,20 +121,14 @@ def main() -> None:
     saga = life.moments[-1][0]
     state = state_to_json(saga.state)
     stored = (WHO, saga.seq, saga.status, state)
-    result = {
-        "benchmark": "core_decide",
+    return {
         "unit": "us",
-        "start": cost(lambda: start(plan, WHO, request, NOW), 1, seconds),
-        "reply": cost(replies, len(life.moments), seconds),
-        "missing_values": cost(misses, 3, seconds),
-        "state_to_json": cost(lambda: state_to_json(saga.state), 1, seconds),
-        "from_stored": cost(lambda: from_stored(*stored), 1, seconds),
-        "replay_per_row": cost(lambda: replay(life.rows, WHO), len(life.rows), seconds),
-        "wake_at": cost(lambda: saga.wake_at, 1, seconds),
+        "start": cost(lambda: start(plan, WHO, request, NOW), 1, each),
+        "reply": cost(replies, len(life.moments), each),
+        "missing_values": cost(misses, 3, each),
+        "state_to_json": cost(lambda: state_to_json(saga.state), 1, each),
+        "from_stored": cost(lambda: from_stored(*stored), 1, each),
+        "replay_per_row": cost(lambda: replay(life.rows, WHO), len(life.rows), each),
+        "wake_at": cost(lambda: saga.wake_at, 1, each),
         "state_bytes": len(json.dumps(state)),
     }
-    print(json.dumps(result, indent=2))
-
-
-if __name__ == "__main__":
-    main()
