@@ -1,39 +1,13 @@
-"""compose.yaml: its commands are those that other tests run as processes, and all fits together."""
+"""compose.yaml: all of it fits together; test_compose_runs.py runs its commands as processes."""
 
 import re
 import subprocess
-from pathlib import Path
-from typing import TypedDict, cast
 
-import yaml
+from amends_participants.run import load
+from deploy.composed import ROOT, SERVICES, services
 
-ROOT = Path(__file__).parents[2]
 KNOWN = re.compile(r"amends migrate|amends serve|amends-participant trip\.[a-z_]+:app")
 OTHERS = frozenset({"postgres", "rabbitmq", "jaeger"})  # images as their makers ship them
-
-
-class Build(TypedDict):
-    """Which image of the Dockerfile."""
-
-    target: str
-
-
-class Service(TypedDict, total=False):
-    """What these tests read of a service."""
-
-    build: Build
-    command: list[str]
-    environment: dict[str, str]
-    depends_on: dict[str, dict[str, str]]
-    healthcheck: dict[str, object]
-    ports: list[str]
-    restart: str
-
-
-def services() -> dict[str, Service]:
-    """The services of compose.yaml."""
-    read: object = yaml.safe_load((ROOT / "compose.yaml").read_text())
-    return cast("dict[str, dict[str, Service]]", read)["services"]
 
 
 def test_all_services_are_there() -> None:
@@ -55,14 +29,13 @@ def test_every_command_is_a_known_entry_point() -> None:
 
 
 def test_every_participant_is_an_example() -> None:
-    """Each participant's module is a file of the trip example with an app."""
-    modules = [
-        command[1].partition(":")[0]
-        for service in services().values()
+    """Each participant serves the service it is named for, by a program of the trip example."""
+    served = {
+        name: load(command[1]).service
+        for name, service in services().items()
         if (command := service.get("command", [""]))[0] == "amends-participant"
-    ]
-    files = [ROOT / "examples" / (module.replace(".", "/") + ".py") for module in modules]
-    assert [file for file in files if "\napp = " not in file.read_text()] == []
+    }
+    assert served == {name: name for name in SERVICES}
 
 
 def test_images_are_targets_of_the_dockerfile() -> None:

@@ -4,8 +4,7 @@ import asyncio
 import os
 import re
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
 from urllib.parse import urlsplit
 
 import aio_pika
@@ -16,39 +15,9 @@ from aiormq.exceptions import ChannelAccessRefused
 
 from amends_contracts.topology import Topology
 from amends_orchestrator.local import postgres, servers
-from server_fixtures import Sweeper
+from deploy.composed import ROOT, SERVICES, USERS, environment, password
 
-ROOT = Path(__file__).parents[2]
-SERVICES = ("flights", "hotels", "mail", "payments")
-USERS = ("orchestrator", *SERVICES)
 NAMES = Topology("amends")
-
-
-def password(kind: str, user: str) -> str:
-    """The password that these tests give to a user."""
-    return f"{kind}-of-{user}"
-
-
-def environment(kind: str) -> Mapping[str, str]:
-    """All passwords of a kind as compose hands them over."""
-    given = {f"{user}_{kind}_PASSWORD".upper(): password(kind, user) for user in USERS}
-    return {**os.environ, **given}
-
-
-@pytest.fixture(scope="module")
-def urls(
-    managed_rabbitmq: servers.Broker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mapping[str, str]]:
-    """Where each user connects, on a broker with the definitions of compose."""
-    definitions = tmp_path_factory.mktemp("broker") / "definitions.json"
-    start = [ROOT / "deploy/rabbitmq/start", definitions]
-    subprocess.run(start, env=environment("broker"), check=True)
-    managed_rabbitmq.import_definitions(definitions)
-    at = urlsplit(managed_rabbitmq.url).netloc.rpartition("@")[2]
-    yield {user: f"amqp://{user}:{password('broker', user)}@{at}/" for user in USERS}
-    for user in USERS:
-        managed_rabbitmq.ctl("delete_user", user)
-    Sweeper(managed_rabbitmq).now(["amends"])
 
 
 @pytest.fixture
