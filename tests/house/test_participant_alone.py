@@ -1,14 +1,12 @@
 """A participant's environment: what installing the SDK alone brings, and what it must not."""
 
-import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from house.fresh import build, environment, run
+
 FORBIDDEN = frozenset(
     {
         *("amends", "amends-orchestrator", "amends-migrations"),
@@ -20,42 +18,16 @@ FORBIDDEN = frozenset(
 pytestmark = pytest.mark.slow
 
 
-def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    """The output of a command that must succeed, away from this checkout's environment."""
-    env = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIRTUAL_ENV"}}
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Wheels of the contracts and the participants, built from this checkout."""
-    target = tmp_path_factory.mktemp("wheels")
-    for folder in ("contracts", "participants"):
-        run(
-            sys.executable,
-            "-m",
-            "hatchling",
-            "build",
-            "-t",
-            "wheel",
-            "-d",
-            target,
-            cwd=ROOT / folder,
-        )
-    return sorted(target.glob("*.whl"))
+    return build(["contracts", "participants"], tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory, wheels: list[Path]) -> Path:
     """The interpreter of a fresh environment with those wheels and what they need, as locked."""
-    home = tmp_path_factory.mktemp("participant")
-    run(sys.executable, "-m", "venv", "--without-pip", home)
-    uv = Path(sys.executable).with_name("uv")
-    constraints = ("--constraint", ROOT / "requirements.lock")
-    run(uv, "pip", "install", "--quiet", "--python", home / "bin/python", *constraints, *wheels)
-    return home / "bin/python"
+    return environment(tmp_path_factory.mktemp("participant"), wheels)
 
 
 def test_a_participant_installs_no_orchestrator(python: Path) -> None:
