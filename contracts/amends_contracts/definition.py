@@ -28,12 +28,23 @@ _DURATION: Final = re.compile(
 )
 
 
+DURATION_MAX: Final = timedelta(days=100 * 366)
+"""A century: what is added to a time of today stays a time that databases can hold."""
+
+
 def parse_duration(text: str) -> timedelta:
     """An ISO 8601 duration of weeks to seconds (no months or years); ValueError otherwise."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"not an ISO 8601 duration such as PT30S, PT2H or P1D: {text!r}")
-    return timedelta(**{unit: float(n) for unit, n in match.groupdict().items() if n is not None})
+    parts = {unit: float(n) for unit, n in match.groupdict().items() if n is not None}
+    try:
+        duration = timedelta(**parts)
+    except OverflowError:
+        duration = timedelta.max
+    if duration > DURATION_MAX:
+        raise ValueError(f"a duration of at most {DURATION_MAX.days} days: {text[:40]!r}")
+    return duration
 
 
 def format_duration(value: timedelta) -> str:

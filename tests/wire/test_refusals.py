@@ -335,6 +335,10 @@ def test_foreign_verbs_are_refused() -> None:
             ),
         ),
         ({"horizon": "a month"}, "body /horizon: expected an ISO 8601 duration, got 'a month'"),
+        (
+            {"horizon": "P99999999999D"},
+            "body /horizon: expected an ISO 8601 duration, got 'P99999999999D'",
+        ),
         ({"accepts": "batch"}, "body /accepts: expected a list of texts, got 'batch'"),
     ],
 )

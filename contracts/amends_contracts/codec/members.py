@@ -8,7 +8,13 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final, TypeVar, cast
 
-from amends_contracts.codec.headers import choice, is_saga_id, json_object, refused
+from amends_contracts.codec.headers import (
+    INTEGER_MAX,
+    choice,
+    is_saga_id,
+    json_object,
+    refused,
+)
 from amends_contracts.messages import Json
 from amends_contracts.names import SagaId
 
@@ -84,6 +90,8 @@ class Members:
             return None
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise refused(self.at(name), "a version, an integer >= 1", value)
+        if value > INTEGER_MAX:
+            raise refused(self.at(name), f"a version, an integer of at most {INTEGER_MAX}", value)
         return value
 
     def flag(self, name: str) -> bool:

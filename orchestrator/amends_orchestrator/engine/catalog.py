@@ -32,7 +32,7 @@ class Schema:
         self._validator: Any = None
         if schema:
             try:
-                self._validator = jsonschema_rs.validator_for(schema)
+                self._validator = jsonschema_rs.validator_for(schema, retriever=_retrieve_nothing)
             except (jsonschema_rs.ValidationError, ValueError):
                 self._validator = None
 
@@ -46,6 +46,11 @@ class Schema:
             if len(found) == ERRORS_MAX:
                 break
         return tuple(found)
+
+
+def _retrieve_nothing(uri: str) -> Json:
+    """A schema stands by itself: what strangers write is fetched from nowhere."""
+    raise LookupError(f"schemas are not fetched: {uri}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

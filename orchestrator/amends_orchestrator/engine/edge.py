@@ -5,6 +5,7 @@ may not do anything (wrong token, an op of nobody) is refused: counted, acknowle
 Whether it still fits its saga is not known here; that is decided in the core.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +24,17 @@ from amends_contracts.codec import (
     is_batch,
     trace_of,
 )
-from amends_contracts.messages import REF_TYPE, Cancel, Hello, Json, Outcome, Reply, Start, Trace
+from amends_contracts.messages import (
+    REF_TYPE,
+    Cancel,
+    Hello,
+    Json,
+    Outcome,
+    ProbeEffect,
+    Reply,
+    Start,
+    Trace,
+)
 from amends_contracts.names import Op, service_of, split_key, split_reply_routing_key
 from amends_contracts.problems import Problem, ProblemType
 from amends_contracts.topology import Topology
@@ -32,14 +43,22 @@ from amends_orchestrator.core.inputs import CancelRequested, DeadLettered, Reply
 from amends_orchestrator.engine.catalog import Catalog, bad_output
 from amends_orchestrator.engine.dispatch import input_digest
 from amends_orchestrator.engine.ids import new_saga_id
-from amends_orchestrator.engine.ports import Clock, Delivery
+from amends_orchestrator.engine.ports import Clock, Delivery, StoreUnavailable
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, Work
+
+log = logging.getLogger(__name__)
 
 CLIENT_SCOPES: Final = frozenset({"starter", "operator", "admin"})
 """Scopes that may start, cancel and signal."""
 PRINCIPAL_S: Final = 5.0
 """How long what is known of a broker user is not asked again."""
+PROBLEM_BYTES_MAX: Final = 16 * 1024
+"""A participant's problem over this many bytes is cut down to its first members."""
+PROBLEM_TYPE_CHARS_MAX: Final = 200
+"""The type stands in the saga's row."""
+PROBLEM_TITLE_CHARS_MAX: Final = 300
+PROBLEM_DETAIL_CHARS_MAX: Final = 4000
 
 
 class Principal(Protocol):
@@ -106,7 +125,20 @@ class Edge:
         self._speakers: dict[str, tuple[float, _Speaker]] = {}
 
     async def read(self, delivery: Delivery) -> Reading:
-        """What a delivery asks for. Raises StoreUnavailable when a definition cannot be read."""
+        """What a delivery asks for. Raises StoreUnavailable when a definition cannot be read.
+
+        Nothing else is raised: what one message of a stranger brings about ends with a dead letter,
+        or it would come again, and end every orchestrator in turn.
+        """
+        try:
+            return await self._read(delivery)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            log.exception("%s: a message cannot be read", delivery.queue)
+            return Reading([], dead=f"cannot be read: {type(error).__name__}: {error}"[:1000])
+
+    async def _read(self, delivery: Delivery) -> Reading:
         queue, message = delivery.queue, delivery.message
         if queue == self._topology.dead_commands:
             return self._dead_command(delivery)
@@ -126,14 +158,13 @@ class Edge:
 
     def _single(self, delivery: Delivery) -> Reading:
         try:
-            found = self._reply(delivery.message)
-        except BadBody as error:
-            # The step learns that its output is unusable, operators find the message.
-            found = self._checked(error.message, delivery.message, error.reason)
-            works: list[Work] = [found] if isinstance(found, ForSaga) else []
-            return Reading(works, dead=error.reason)
+            found, bad_body = self._reply(delivery.message)
         except WireError as error:
             return Reading([], dead=error.reason)
+        if bad_body is not None:
+            # The step learns that its output is unusable, operators find the message.
+            works: list[Work] = [found] if isinstance(found, ForSaga) else []
+            return Reading(works, dead=bad_body)
         if isinstance(found, str):
             return Reading([], refused=(found,))
         found.handle = Handle(delivery.tag)
@@ -152,13 +183,12 @@ class Edge:
                 bad.append(member)
                 continue
             try:
-                found = self._reply(member)
-            except BadBody as error:
-                found = self._checked(error.message, member, error.reason)
-                bad.append(BadMember(index, error.reason, member.body))
+                found, bad_body = self._reply(member)
             except WireError as error:
                 bad.append(BadMember(index, error.reason, member.body))
                 continue
+            if bad_body is not None:
+                bad.append(BadMember(index, bad_body, member.body))
             if isinstance(found, str):
                 refused.append(found)
             else:
@@ -169,8 +199,14 @@ class Edge:
         reading.refused, reading.dead_members = tuple(refused), tuple(bad)
         return reading
 
-    def _reply(self, message: AmqpMessage) -> ForSaga | str:
-        return self._checked(decode_reply(message), message, None)
+    def _reply(self, message: AmqpMessage) -> tuple[ForSaga | str, str | None]:
+        """What `_checked` says, and what is wrong with the body. WireError: foreign."""
+        bad_body = None
+        try:
+            reply = decode_reply(message)
+        except BadBody as error:
+            reply, bad_body = error.message, error.reason
+        return self._checked(reply, message, bad_body), bad_body
 
     def _checked(self, reply: Reply, message: AmqpMessage, bad_body: str | None) -> ForSaga | str:
         """The reply as work, or the reason for which it is refused. WireError: foreign."""
@@ -221,6 +257,8 @@ class Edge:
             bad = self._catalog.output_problem(reply.type, output)
             if bad is not None:
                 return None, bad
+        elif op is Op.PROBE and output.get("effect") == ProbeEffect.PRESENT:
+            return output, self._catalog.output_problem(reply.type, output.get("output"))
         return output, None
 
     # --- clients -------------------------------------------------------------------------------
@@ -228,10 +266,7 @@ class Edge:
     async def _client(self, delivery: Delivery) -> Reading:
         message = delivery.message
         if message.routing_key == "hello":
-            try:
-                return Reading([], hello=decode_hello(message))
-            except WireError as error:
-                return Reading([], dead=error.reason)
+            return _hello(message)
         answer_to = _answer_to(message)
         try:
             asked = decode_client(message)
@@ -323,11 +358,28 @@ class Edge:
         return Reading([found])
 
 
-def _problem(reply: Reply) -> Problem:
+def _hello(message: AmqpMessage) -> Reading:
     try:
-        return reply.problem()
-    except ValueError:
-        return Problem(title="The participant sent no readable problem")
+        hello = decode_hello(message)
+    except WireError as error:
+        return Reading([], dead=error.reason)
+    if message.user_id is not None and message.user_id != hello.service:
+        return Reading([], dead=f"property user_id: expected the service {hello.service!r}")
+    return Reading([], hello=hello)
+
+
+def _problem(reply: Reply) -> Problem:
+    """The reply's problem, of a size that a journal can hold once per attempt."""
+    problem = reply.problem()
+    if len(reply.body) <= PROBLEM_BYTES_MAX and len(problem.type) <= PROBLEM_TYPE_CHARS_MAX:
+        return problem
+    detail = problem.detail
+    return Problem(
+        type=problem.type[:PROBLEM_TYPE_CHARS_MAX],
+        title=problem.title[:PROBLEM_TITLE_CHARS_MAX],
+        status=problem.status,
+        detail=None if detail is None else detail[:PROBLEM_DETAIL_CHARS_MAX],
+    )
 
 
 def _answer_to(message: AmqpMessage) -> AnswerTo | None:
