@@ -108,6 +108,16 @@ async def test_a_losing_batch_leaves_nothing_at_all(stage: Stage) -> None:
     assert not await stage.store.committed_batch(losing)
 
 
+async def test_a_batch_is_found_when_its_messages_are_published_already(stage: Stage) -> None:
+    """Its outbox row may have been taken over and deleted by another while nobody knew."""
+    saga, now, row = await started(stage), await stage.now(), messages()
+    done = batch(moved(saga, now), orchestrator=ME, outbox=row)
+    await stage.store.commit(done)
+    await stage.store.settle_outbox(ME, [row.id], [])
+    assert not await stage.store.committed(row.id)
+    assert await stage.store.committed_batch(done)
+
+
 async def test_a_start_key_is_taken_once(stage: Stage) -> None:
     """A second start with the key conflicts, and the rest of its batch with it."""
     now = await stage.now()

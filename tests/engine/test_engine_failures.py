@@ -14,6 +14,8 @@ from amends_contracts.names import SagaId
 from amends_orchestrator import core
 from amends_orchestrator.core.decision import Answer, Refused
 from amends_orchestrator.core.inputs import CancelRequested, Input, ReplyReceived
+from amends_orchestrator.core.journal import StepUndeliverable
+from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.engine.ids import uuid7
 from amends_orchestrator.engine.ports import (
     BadData,
@@ -76,6 +78,19 @@ async def test_a_commit_in_doubt_that_came_through_is_found() -> None:
         assert answer.created
         assert await e.ends(answer.saga_id) == "completed"
         assert asked_once(e)
+
+
+async def test_what_somebody_else_may_have_published_was_perhaps_delivered() -> None:
+    """A return says that nobody has it only if the publication that it belongs to was the only one:
+    an outbox row of a commit in doubt may have been taken over by another orchestrator.
+    """
+    async with engine(store=DoubtfulButDone, services=("hotels", "payments")) as e:
+        saga = await e.start("k")
+        await e.until(lambda: "step.undeliverable" in e.kinds(saga))
+        row = next(r for r in e.store.journal[saga] if r.kind == "step.undeliverable")
+        undeliverable = from_row(row)
+        assert isinstance(undeliverable, StepUndeliverable)
+        assert undeliverable.doubt
 
 
 class DoubtfulAndLost(MemoryStore):

@@ -271,7 +271,15 @@ def test_errors_are_told_by_their_sqlstate(sqlstate: str, expected: type[Excepti
     """The text says nothing to us: it is translated on some servers."""
     error = asyncpg.PostgresError("Fehler")
     vars(error)["sqlstate"] = sqlstate
-    assert type(sorted_error("load", error)) is expected
+    assert type(sorted_error("commit_batch", error)) is expected
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
+def test_only_a_commit_loses_races(sqlstate: str) -> None:
+    """What deadlocked beside it (a tick, a settlement) is asked again and ends no loop."""
+    error = asyncpg.PostgresError("deadlock detected")
+    vars(error)["sqlstate"] = sqlstate
+    assert type(sorted_error("tick", error)) is StoreUnavailable
 
 
 @pytest.mark.parametrize(

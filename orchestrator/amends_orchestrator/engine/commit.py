@@ -45,6 +45,8 @@ class Durable:
 
     assembled: Assembled
     outbox_id: UUID
+    found: bool = False
+    """Its commit was in doubt: another orchestrator may have taken the row over and published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Committer:
                     batch = doubt.assembled.batch
                     assert batch is not None
                     if await self._store.committed_batch(batch):
-                        return doubt
+                        return replace(doubt, found=True)
                 durable = await self._assemble(works, settlements, loaded)
                 if durable.assembled.batch is not None:
                     doubts.append(durable)

@@ -162,7 +162,7 @@ class Intake:
         if (batch := assembled.batch) is not None:
             self._relay.settle(Settlements(batch.outbox_settled, batch.outbox_rewritten))
         if assembled.messages:
-            self._relay.accept(durable.outbox_id, assembled.messages)
+            self._relay.accept(durable.outbox_id, assembled.messages, published=durable.found)
         for message, decision in assembled.decided:
             self._tracing.decided(decision.saga.identity, message, decision, assembled.now)
         tags: list[DeliveryTag] = []

@@ -162,7 +162,7 @@ class Store(Protocol):
         ...
 
     async def committed_batch(self, batch: Batch) -> bool:
-        """The same for any batch: one without messages has its journal for a witness.
+        """The same for any batch, also where its outbox row is gone again: its journal tells.
 
         False is not for ever: a frozen server may still carry the batch out, unless the same
         sagas are committed again; the fence lets one of the two through.

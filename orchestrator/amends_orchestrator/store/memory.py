@@ -154,13 +154,18 @@ class MemoryStore:
 
     async def committed_batch(self, batch: Batch) -> bool:
         """Whether the batch came through, also one without messages."""
-        if batch.outbox is not None:
-            return await self.committed(batch.outbox.id)
-        if not batch.sagas:
+        if batch.outbox is not None and await self.committed(batch.outbox.id):
             return True
-        row = batch.sagas[0].rows[-1]
-        rows = self.journal.get(batch.sagas[0].identity.saga_id, [])
-        return any((r.seq, r.at, r.kind) == (row.seq, row.at, row.kind) for r in rows)
+        if not batch.sagas:
+            return batch.outbox is None
+        return all(
+            any(
+                (r.seq, r.at, r.kind) == (last.seq, last.at, last.kind)
+                for r in self.journal.get(write.identity.saga_id, [])
+            )
+            for write in batch.sagas
+            for last in write.rows[-1:]
+        )
 
     async def rearm(self, due: Sequence[tuple[Due, datetime]]) -> None:
         """Set a later `wake_at` where id, seq and wake_at are still as seen."""

@@ -137,27 +137,25 @@ class PostgresStore:
         return await self._database.row(HOT["outbox_row"], id=outbox_id) is not None
 
     async def committed_batch(self, batch: Batch) -> bool:
-        """After a commit in doubt: whether it came through, also for a batch without messages.
+        """After a commit in doubt: whether it came through. A journal row is the last witness.
 
         False is not for ever: a server that was frozen may still carry it out, unless the same
         sagas are committed again; the fence lets one of the two through.
         """
-        if batch.outbox is not None:
-            return await self.committed(batch.outbox.id)
+        if batch.outbox is not None and await self.committed(batch.outbox.id):
+            return True
         if not batch.sagas:
-            return True  # settling is repeated at will
-        write = batch.sagas[0]
-        row = write.rows[-1]
-        return (
-            await self._database.row(
-                HOT["journal_witness"],
-                saga_id=write.identity.saga_id,
-                seq=row.seq,
-                at=row.at,
-                kind=row.kind,
-            )
-            is not None
+            return batch.outbox is None  # settling is repeated at will
+        # The outbox row may be gone again: another orchestrator took it over and had it published.
+        last = [(write.identity.saga_id, write.rows[-1]) for write in batch.sagas]
+        row = await self._database.row(
+            HOT["journal_witness"],
+            sagas=[saga_id for saga_id, _ in last],
+            seqs=[row.seq for _, row in last],
+            ats=[row.at for _, row in last],
+            kinds=[row.kind for _, row in last],
         )
+        return row is not None and row["there"] == len(last)
 
     async def rearm(self, due: Sequence[tuple[Due, datetime]]) -> None:
         """Set a later `wake_at` where id, seq and wake_at are still as seen."""

@@ -134,9 +134,13 @@ WHERE o.id = ANY (:rewritten_id::uuid[]) AND o.id = r.id AND o.orchestrator = :o
 SELECT 1 FROM amends.outbox WHERE id = :id::uuid;
 
 -- name: journal_witness
--- The same for a batch without messages: a journal row of one of its sagas, if it is this one.
-SELECT 1 FROM amends.journal
-WHERE saga_id = :saga_id::uuid AND seq = :seq::integer AND at = :at::timestamptz AND kind = :kind;
+-- The same where there is no outbox row (any more): how many of these rows the journal has. It is
+-- this batch if all are there: another's decisions are of another microsecond, or are the same.
+SELECT count(*) AS there
+FROM unnest(:sagas::uuid[], :seqs::integer[], :ats::timestamptz[], :kinds::text[])
+     AS wanted (saga_id, seq, at, kind)
+JOIN amends.journal AS j
+  ON (j.saga_id, j.seq, j.at, j.kind) = (wanted.saga_id, wanted.seq, wanted.at, wanted.kind);
 
 -- name: rearm
 -- The next look at sagas that were due and had nothing to do, unless they moved since.
