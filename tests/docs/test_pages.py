@@ -77,3 +77,30 @@ def test_rest_s_page_has_the_statuses() -> None:
     refusals = {str(type_): status for type_, status in STATUS.items() if type_ not in steps}
     assert sorted(said) == sorted(refusals)
     assert {t: s for t, s in refusals.items() if s not in said[t]} == {}
+
+
+def test_the_architecture_is_one_page_and_true() -> None:
+    """It names every distribution and every package of the orchestrator, and folders there are."""
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    assert len(page.splitlines()) <= 60
+    named = set(re.findall(r"`([a-z_]+)/?`", page))
+    packages = {
+        path.parent.name for path in ROOT.glob("orchestrator/amends_orchestrator/*/__init__.py")
+    }
+    distributions = {path.parent.name for path in ROOT.glob("*/pyproject.toml")}
+    assert (packages | distributions) - named == set()
+    folders = re.findall(r"`([a-z]+)/`", page)
+    assert [folder for folder in folders if not (ROOT / folder).is_dir()] == []
+
+
+def test_contributors_find_every_folder_of_tests() -> None:
+    """Each folder below tests/ is told, and no other."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    section = page.partition("## Where tests lie")[2].partition("\n## ")[0]
+    told = {
+        name
+        for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+        for name in row.split(", ")
+    }
+    there = {f"`{p.name}`" for p in (ROOT / "tests").iterdir() if any(p.glob("test_*.py"))}
+    assert told == there
