@@ -84,10 +84,8 @@ def test_broker_killed_and_database_restarted_under_load(own_folder: Path) -> No
     with running_world(own_folder) as world:
         time.sleep(BROKER_SAVES_S)
         started = world.start_many([changes for changes, _ in wanted[:30]])
-        world.machine.broker.kill()
-        world.machine.broker.restart()
+        world.crash(world.machine.broker)
         started += world.start_many([changes for changes, _ in wanted[30:]])
-        world.machine.database.kill()
-        world.machine.database.restart()
+        world.crash(world.machine.database)
 
         check(world, wanted, started)

@@ -21,6 +21,7 @@ from amends_orchestrator.cli.example import TRIP, examples_folder
 from amends_orchestrator.cli.exits import CliError
 from amends_orchestrator.cli.machine import Machine
 from amends_orchestrator.cli.rest import Rest, saga_path
+from amends_orchestrator.local.servers import Server
 
 DEADLINE_S = 120.0
 """Generous: the machine that runs this may be busy with other things."""
@@ -120,6 +121,12 @@ class World:
         with self.lock:
             self.machine.supervisor.kill(name)
 
+    def crash(self, server: Server) -> None:
+        """SIGKILL to a server; when this returns the machine has started it again."""
+        with self.lock:
+            server.kill()
+            self.machine.poll()
+
     def stop(self, name: str) -> None:
         """End in order, and leave ended."""
         with self.lock:
@@ -157,7 +164,6 @@ def running_world(folder: Path, *, orchestrators: int = 1, work_s: float = 0.0) 
     watcher = threading.Thread(target=watch, name="watch")
     try:
         machine.start()
-        machine.register_example()
         watcher.start()
         yield world
     finally:

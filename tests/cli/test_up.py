@@ -96,6 +96,39 @@ def start_up(folder: Path) -> Generator[Callable[..., Up]]:
             up.end(signal.SIGKILL)
 
 
+def test_killed_servers_run_again_on_their_data(
+    start_up: Callable[..., Up], amends: Amends, folder: Path
+) -> None:
+    """Postgres and RabbitMQ, killed, come back at the same addresses with what they held."""
+    up = start_up("--example", "none")
+    before = up.wait()
+    assert amends("keys", "create", "kept").code == 0
+
+    for name in ("postgres", "rabbitmq"):
+        os.kill(before["pids"][name], signal.SIGKILL)
+        until(lambda name=name: up.content()["pids"][name] != before["pids"][name], name)
+
+    until(lambda: amends("doctor", "--json").code == 0, "a healthy service")
+    assert "kept" in amends("keys", "list").out
+    after = up.content()
+    assert (after["database_url"], after["broker_url"]) == (
+        before["database_url"],
+        before["broker_url"],
+    )
+
+
+def test_one_folder_has_one_up_from_its_first_moment(
+    start_up: Callable[..., Up], amends: Amends, folder: Path
+) -> None:
+    """A second `up` is refused while the first starts, and up.json is there when it is ready."""
+    first = start_up("--example", "none")
+    until((folder / ".amends" / "lock").exists, "the lock")
+    second = amends("up", "--example", "none")
+
+    assert (second.code, f"process {first.process.pid}" in second.err) == (1, True)
+    assert not (folder / ".amends" / "up.json").exists()
+
+
 def test_up_tells_scripts_where_everything_is(
     start_up: Callable[..., Up], amends: Amends, folder: Path
 ) -> None:

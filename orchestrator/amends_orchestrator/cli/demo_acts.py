@@ -109,7 +109,6 @@ def _bring_up(machine: Machine, shown: Console, quiet: Console) -> None:
     with quiet.status("start", spinner="dots") as status:
         machine.say = status.update
         machine.start()
-        machine.register_example()
     took = time.monotonic() - began
     if machine.embedded:
         shown.print(

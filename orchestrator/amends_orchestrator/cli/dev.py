@@ -26,7 +26,8 @@ def dev(
     path: Annotated[Path, typer.Argument(help="A folder or a .py file.")] = Path(),
     *,
     port: Annotated[
-        int | None, typer.Option("--port", help="Port of the page (else a free one).")
+        int | None,
+        typer.Option("--port", help="Port of the page (else a free one).", min=1, max=65535),
     ] = None,
     open_page: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
@@ -82,6 +83,7 @@ def _await_ready(machine: "Machine", shown: Console) -> bool:
         shown.print(_last_words(log), markup=False, highlight=False, soft_wrap=True)
         shown.print("[quiet]waiting for a change[/]")
         return False
+    machine.write_up()
     shown.print(f"[ok]ready[/]  page [link]{machine.page_url}[/]  REST {machine.api_url}")
     return True
 

@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +21,14 @@ import httpx
 from amends_migrations import upgrade
 from amends_orchestrator.cli import schema
 from amends_orchestrator.cli.address import UP_FILE, UP_FOLDER, Address
+from amends_orchestrator.cli.claim import Claim
 from amends_orchestrator.cli.example import Example, examples_folder
 from amends_orchestrator.cli.exits import CliError, Exit
 from amends_orchestrator.cli.plan_source import load, on_path
 from amends_orchestrator.cli.rest import Rest
 from amends_orchestrator.cli.supervisor import Event, Supervisor, environment
 from amends_orchestrator.local import folders, servers
-from amends_orchestrator.local.ports import free_port
+from amends_orchestrator.local.ports import bindable, free_port
 from amends_orchestrator.local.processes import Program, ServerFailed, tail
 
 READY_S = 120.0
@@ -64,6 +65,7 @@ class Machine:
     api_key: str | None = None
     _database: servers.Server | None = None
     _broker: servers.Broker | None = None
+    _claimed: Claim | None = None
 
     @property
     def database(self) -> servers.Server:
@@ -103,6 +105,9 @@ class Machine:
         self.say("start the programs")
         self.start_programs()
         self.wait_ready()
+        if self.example:
+            self.register_example()
+        self.write_up()
 
     def end(self) -> None:
         """End everything, participants and orchestrators before the servers."""
@@ -111,15 +116,25 @@ class Machine:
             if server is not None:
                 server.stop()
         self._broker = self._database = None
-        if _owner_of(self.up_file) == os.getpid():
+        if self._claimed is not None:
             self.up_file.unlink(missing_ok=True)
+            self._claimed.release()
+            self._claimed = None
 
     def poll(self) -> list[Event]:
-        """Restart what died; up.json follows."""
-        events = self.supervisor.poll()
+        """Restart what died, on the same data and port; up.json follows."""
+        events = [*self._poll_servers(), *self.supervisor.poll()]
         if events:
             self.write_up()
         return events
+
+    def _poll_servers(self) -> Iterator[Event]:
+        for name, server in (("postgres", self._database), ("rabbitmq", self._broker)):
+            if server is None or server.running:
+                continue
+            yield Event(name, died=True)
+            server.restart()
+            yield Event(name, died=False)
 
     @property
     def page_url(self) -> str:
@@ -207,13 +222,9 @@ class Machine:
                 time.sleep(READY_POLL_S)
 
     def _claim(self) -> None:
-        owner = _owner_of(self.up_file)
-        if owner is not None and _runs(owner):
-            raise CliError(
-                f"It is up already (process {owner}): {self.up_file} tells where.",
-                f"End it with `kill {owner}`, or work in another folder.",
-            )
         (self.home / "logs").mkdir(parents=True, exist_ok=True)
+        self._claimed = Claim.of(self.home)
+        self.up_file.unlink(missing_ok=True)
         self.home.chmod(0o711)
         for log in (self.home / "logs").glob("*.log"):
             log.unlink()
@@ -221,6 +232,10 @@ class Machine:
     def start_servers(self) -> None:
         """Postgres and RabbitMQ side by side, for the second takes seconds; migrated databases."""
         self._claim()
+        if self.port and not bindable(self.port):
+            raise CliError(
+                f"Port {self.port} is taken.", "Choose another --port.", exit_code=Exit.UNREACHABLE
+            )
         data = self.home / "data" if self.keep else None
         self.say("start Postgres" if self.embedded else "start Postgres and RabbitMQ")
         with ThreadPoolExecutor(2) as pool:
@@ -257,7 +272,7 @@ class Machine:
             self.api_key = asyncio.run(schema.create_key(self.database_url, "amends up"))
 
     def start_programs(self) -> None:
-        """Start orchestrators and participants, and write up.json."""
+        """Start orchestrators and participants."""
         token = (
             folders.secret(self.home / "data", "token") if self.keep else secrets.token_urlsafe(32)
         )
@@ -273,7 +288,6 @@ class Machine:
             self._start_embedded(engine)
         else:
             self._start_processes(engine)
-        self.write_up()
 
     def _start_processes(self, engine: dict[str, str]) -> None:
         for n in range(self.orchestrators):
@@ -349,20 +363,3 @@ def _raise_for(future: Future[Any]) -> None:
 def _path_with(folder: Path) -> str:
     inherited = os.environ.get("PYTHONPATH")
     return os.pathsep.join([str(folder), *([inherited] if inherited else [])])
-
-
-def _owner_of(up_file: Path) -> int | None:
-    try:
-        return int(json.loads(up_file.read_text())["pids"]["up"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

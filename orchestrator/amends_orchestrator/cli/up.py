@@ -36,7 +36,8 @@ def up(
     ] = "trip",
     *,
     port: Annotated[
-        int | None, typer.Option("--port", help="Port of REST and page (else a free one).")
+        int | None,
+        typer.Option("--port", help="Port of REST and page (else a free one).", min=1, max=65535),
     ] = None,
     orchestrators: Annotated[
         int, typer.Option("--orchestrators", help="How many orchestrators.", min=1, max=16)
@@ -66,8 +67,6 @@ def up(
             machine.say = status.update
             began = time.monotonic()
             machine.start()
-            if machine.example:
-                machine.register_example()
         if as_json:
             output.print_json({"up": str(machine.up_file), "api_url": machine.api_url})
         else:
@@ -155,5 +154,6 @@ def summary(machine: "Machine", took_s: float) -> Group:
 def _said(event: "Event", machine: "Machine") -> str:
     if event.died:
         log = machine.log_of(event.name)
-        return f"[bad]{event.name} died[/], starts again in {event.pause_s:g} s · {log}"
+        when = f"in {event.pause_s:g} s · {log}" if event.pause_s else "now"
+        return f"[bad]{event.name} died[/], starts again {when}"
     return f"[ok]{event.name} runs again[/]"

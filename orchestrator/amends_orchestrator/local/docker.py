@@ -45,6 +45,11 @@ class DockerServer:
         """None that mean anything on this machine."""
         return {}
 
+    @property
+    def running(self) -> bool:
+        """Docker's to judge: its containers are started again by `restart` alone."""
+        return True
+
     def stop(self) -> None:
         """Stop and remove the container. A second call does nothing."""
         if self._running:

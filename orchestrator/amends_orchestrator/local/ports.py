@@ -15,6 +15,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def bindable(port: int) -> bool:
+    """Whether a server may listen there now, as asyncio's do: ports in TIME_WAIT count as free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def listens(port: int) -> bool:
     """Whether anybody accepts connections there."""
     try:

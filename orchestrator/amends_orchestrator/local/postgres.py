@@ -56,6 +56,11 @@ class PrivatePostgres:
         return {"postgres": self._process.pid}
 
     @property
+    def running(self) -> bool:
+        """False once the postmaster ended, whoever ended it."""
+        return self._process.running
+
+    @property
     def log(self) -> Path:
         """The server's log file."""
         return self._home / "postgres.log"

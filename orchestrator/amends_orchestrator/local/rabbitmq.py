@@ -79,6 +79,11 @@ class PrivateRabbitmq:
         return {name: process.pid for name, process in self._processes.items()}
 
     @property
+    def running(self) -> bool:
+        """False once the node ended, whoever ended it."""
+        return self._processes["rabbitmq"].running
+
+    @property
     def log(self) -> Path:
         """What the node wrote to its console; its log files are beside it."""
         return self._home / "rabbitmq.out"

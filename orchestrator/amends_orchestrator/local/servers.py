@@ -42,6 +42,11 @@ class Server(Protocol):
         """The processes on this machine by name; empty for those in containers or given."""
         ...
 
+    @property
+    def running(self) -> bool:
+        """False once a process of ours ended by itself; one that is not ours counts as running."""
+        ...
+
     def stop(self) -> None:
         """End it and remove what is not to stay. A second call does nothing."""
         ...
@@ -95,6 +100,11 @@ class Given:
     def pids(self) -> dict[str, int]:
         """None of ours."""
         return {}
+
+    @property
+    def running(self) -> bool:
+        """Not ours to judge."""
+        return True
 
     def stop(self) -> None:
         """Leave it running."""
