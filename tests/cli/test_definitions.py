@@ -91,6 +91,10 @@ def test_a_misspelt_field_is_said_with_the_line(amends: Amends) -> None:
         ("import nowhere", "plan_c.py:1: ModuleNotFoundError: No module named 'nowhere'"),
         ("\n1 / 0", "plan_c.py:2: ZeroDivisionError"),
         ("x = 1", "plan_c.py holds no plans"),
+        (
+            "from pydantic import BaseModel\nclass A(BaseModel):\n    n: int\nA(n='x')",
+            "plan_c.py:4: A: n: Input should be a valid integer",
+        ),
         (PLAN + 'other = Plan("other")', "plan_c.py holds 2 plans"),
     ],
 )

@@ -95,3 +95,27 @@ def test_names_that_cannot_be_are_refused(amends: Amends, name: str) -> None:
 def test_an_unknown_kind_is_refused(amends: Amends) -> None:
     """Sagas and participants are what can be made."""
     assert amends("new", "robot", "marvin").code == 2
+
+
+def test_a_keyword_is_no_name(amends: Amends) -> None:
+    """`class.py` could not be imported by anything."""
+    ran = amends("new", "class")
+
+    assert (ran.code, ran.err.splitlines()[0]) == (
+        2,
+        "error: 'class' is a name that Python needs.",
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_said(
+    amends: Amends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not a fault of this program."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/closed/trip")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    ran = amends("new", "trip")
+
+    assert (ran.code, ran.err.splitlines()[0]) == (2, "error: /closed/trip: Permission denied.")

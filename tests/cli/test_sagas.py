@@ -263,3 +263,27 @@ def test_undo_plan_lists_what_would_happen(amends: Amends, service: FakeService)
         ["1", "hotel", "hotels.book", "succeeded"],
         ["mail", "stays", "irreversible"],
     ]
+
+
+def test_what_cannot_be_a_saga_s_id_is_not_found(amends: Amends, service: FakeService) -> None:
+    """Said without asking, in the words of a person and not of a pattern."""
+    ran = amends("retry", "order-1", "hotel")
+
+    assert (ran.code, service.asked) == (4, [])
+    assert ran.err.startswith("error: 'order-1' is no saga's id.\n  `amends list`")
+
+
+def test_a_single_refused_field_is_said_once(amends: Amends, service: FakeService) -> None:
+    """The problem's detail and its only error are one sentence."""
+    errors = [{"path": "/input/nights", "reason": "-2 is less than 1"}]
+    problem = {"detail": "input/nights: -2 is less than 1", "errors": errors}
+    service.on("POST", "/v1/sagas", problem, status=422)
+
+    assert amends("start", "trip").err == "error: input/nights: -2 is less than 1\n"
+
+
+def test_what_this_version_does_not_do_is_refused(amends: Amends, service: FakeService) -> None:
+    """501 is a refusal: the service is there and repeating would not help."""
+    service.on("POST", f"/v1/sagas/{ID}/undo", {"detail": "not in this version"}, status=501)
+
+    assert amends("undo", ID).code == 1

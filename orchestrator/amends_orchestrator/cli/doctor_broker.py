@@ -1,7 +1,10 @@
 """What `amends doctor` asks the broker: what is declared, who consumes, what waits, what died."""
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -12,6 +15,7 @@ from amends_orchestrator.cli.finding import Finding, bad, note, ok
 from amends_orchestrator.cli.schema import without_password
 
 CONNECT_S = 10.0
+AMQP_PORT, AMQPS_PORT = 5672, 5671
 BACKLOG_NOTE = 10_000
 DEAD_SHOWN = 3
 
@@ -28,7 +32,9 @@ async def check(
     url: str, topology: Topology, partitions: int, services: Mapping[str, bool]
 ) -> AsyncGenerator[Finding]:
     """All checks; `services` tells of each whether sagas are running that may need it."""
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # the finding says it
     try:
+        await _reach(url)
         connection = await aio_pika.connect(url, timeout=CONNECT_S)
     except (OSError, TimeoutError, AMQPError, ValueError) as error:
         yield bad(
@@ -44,6 +50,16 @@ async def check(
         for service, running in services.items():
             yield await _service(connection, topology, service, running)
         yield await _dead(connection, topology)
+
+
+async def _reach(url: str) -> None:
+    """Raise where nobody listens: aio-pika leaves a warning behind when it finds out itself."""
+    parts = urlsplit(url)
+    default = AMQPS_PORT if parts.scheme == "amqps" else AMQP_PORT
+    async with asyncio.timeout(CONNECT_S):
+        _, writer = await asyncio.open_connection(parts.hostname, parts.port or default)
+    writer.close()
+    await writer.wait_closed()
 
 
 async def _engine(

@@ -46,6 +46,12 @@ def create(
     """Make a key and print it once; only its hash is kept."""
     from amends_orchestrator.cli import keys_store
 
+    if not name.strip():
+        raise CliError(
+            "A key needs a name.",
+            "For example: amends keys create shop --scope starter",
+            exit_code=Exit.USAGE,
+        )
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
     url = find_database(database_url)
     plaintext = asyncio.run(keys_store.create(url, name, tenant, scope, expires_at, broker_user))

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 import typer
 
@@ -75,17 +76,34 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("AMENDS_DEBUG"):
             raise
-        output.print_error(_fault(error), as_json)
-        return Exit.INTERNAL
+        fault = _fault(error)
+        output.print_error(fault, as_json)
+        return fault.exit_code
     return Exit.OK
 
 
 def _fault(error: Exception) -> CliError:
+    error = _only(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        # A folder that may not be written, a full disk: nothing that a traceback explains.
+        return CliError(
+            f"{error.filename}: {error.strerror}.",
+            "Work in a folder that you may read and write.",
+            exit_code=Exit.USAGE,
+        )
     return CliError(
         f"{type(error).__name__}: {error}",
         "This is a fault of amends, not yours: AMENDS_DEBUG=1 shows where; please report it.",
         exit_code=Exit.INTERNAL,
     )
+
+
+def _only(error: Exception) -> Exception:
+    """What is within groups of one: a task group's own name tells nothing."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    group = cast("ExceptionGroup[Exception]", error)
+    return _only(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 
 def _hush_stdout() -> None:

@@ -3,6 +3,7 @@
 The files lie in `templates/<kind>/`; `@name@` and its variants are replaced, in names too.
 """
 
+import keyword
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -63,9 +64,14 @@ def write(kind: str, name: str, where: Path) -> list[Path]:
             f"For example: amends new {kind} {_suggestion(name)}",
             exit_code=Exit.USAGE,
         )
-    if _words(name)["@module@"] in {*sys.stdlib_module_names, "services", "conftest"}:
+    if _words(name)["@module@"] in {
+        *keyword.kwlist,
+        *sys.stdlib_module_names,
+        "services",
+        "conftest",
+    }:
         raise CliError(
-            f"{name!r} is the name of a module that Python needs.",
+            f"{name!r} is a name that Python needs.",
             f"For example: amends new {kind} {name}-trip",
             exit_code=Exit.USAGE,
         )

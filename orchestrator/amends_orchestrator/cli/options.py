@@ -46,7 +46,11 @@ def read_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise _bad(option, f"{text!r} is not name=value")
+            raise CliError(
+                f"{option}: {text!r} is not name=value.",
+                f"For example: {option} channel=web",
+                exit_code=Exit.USAGE,
+            )
         pairs[name] = value
     return pairs
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from amends_contracts.definition import Definition
 from amends_contracts.documents import (
     BadDocument,
@@ -169,7 +171,15 @@ def _their_fault(error: Exception, name: str) -> CliError:
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{_short(error.filename)}:{error.lineno}: "
     code = f"\n    {theirs[-1].line}" if theirs and theirs[-1].line else ""
-    return CliError(f"{place}{type(error).__name__}: {error}{code}", exit_code=Exit.USAGE)
+    return CliError(f"{place}{_said(error)}{code}", exit_code=Exit.USAGE)
+
+
+def _said(error: Exception) -> str:
+    """One line of it; a model that refuses its fields says which, without pydantic's prose."""
+    if isinstance(error, ValidationError):
+        wrong = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        return f"{error.title}: {'; '.join(wrong)}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _ours(filename: str) -> bool:

@@ -1,12 +1,14 @@
 """The REST client of the command line: one call, and every refusal as a CliError."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self, cast
 from urllib.parse import quote, urlsplit
 
 import httpx
 
 from amends_orchestrator.cli.address import Address
+from amends_orchestrator.cli.claim import is_claimed
 from amends_orchestrator.cli.exits import CliError, Exit
 
 CALL_TIMEOUT_S = 15.0
@@ -20,6 +22,7 @@ _EXIT_OF_STATUS: Mapping[int, Exit] = {
     404: Exit.NOT_FOUND,
     408: Exit.TIMEOUT,
     502: Exit.UNREACHABLE,
+    501: Exit.REFUSED,
     503: Exit.UNREACHABLE,
     504: Exit.TIMEOUT,
 }
@@ -84,12 +87,19 @@ class Rest:
         if source in {"--url", "AMENDS_API_URL"}:
             do = f"Is it running? {source} names this address."
         else:
-            do = f"{source} names it, but it is gone: run `amends up` again."
+            do = _gone(source)
         return CliError(
             f"Nothing answers at {self.address.url} ({error or type(error).__name__}).",
             do,
             exit_code=Exit.UNREACHABLE,
         )
+
+
+def _gone(up_file: str) -> str:
+    """What to do where an up.json's service does not answer: who wrote it may be at it already."""
+    if is_claimed(Path(up_file).parent):
+        return f"{up_file} names it: its orchestrator is being started again; try in a moment."
+    return f"{up_file} names it, but it is gone: run `amends up` again."
 
 
 def saga_path(saga_id: str, rest: str = "") -> str:
@@ -100,13 +110,17 @@ def saga_path(saga_id: str, rest: str = "") -> str:
 def refusal(response: httpx.Response, address: Address) -> CliError:
     """An HTTP refusal, said with its problem document where there is one."""
     problem = _problem_of(response)
-    code = _EXIT_OF_STATUS.get(response.status_code, Exit.REFUSED)
-    if response.status_code >= 500 and code is Exit.REFUSED:
-        code = Exit.UNREACHABLE
+    otherwise = Exit.UNREACHABLE if response.status_code >= 500 else Exit.REFUSED
+    code = _EXIT_OF_STATUS.get(response.status_code, otherwise)
     what = str(problem.get("detail") or problem.get("title") or f"HTTP {response.status_code}")
-    lines = [what, *(_field_line(e) for e in problem.get("errors", ()))]
+    errors = [_field_line(e) for e in problem.get("errors", ())]
+    if len(errors) == 1 and errors[0].lstrip(" /") == what.lstrip("/"):
+        errors = []  # the detail says it already
     return CliError(
-        "\n".join(lines), _remedy(response.status_code, address), exit_code=code, problem=problem
+        "\n".join([what, *errors]),
+        _remedy(response.status_code, address),
+        exit_code=code,
+        problem=problem,
     )
 
 

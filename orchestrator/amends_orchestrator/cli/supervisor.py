@@ -111,5 +111,6 @@ class Supervisor:
 
 
 def environment(base: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """A child's environment: ours without AMENDS_*, then its own."""
-    return {k: v for k, v in base.items() if not k.startswith("AMENDS_")} | dict(own)
+    """A child's environment: ours without AMENDS_* but AMENDS_DEBUG, then its own."""
+    kept = {k: v for k, v in base.items() if not k.startswith("AMENDS_") or k == "AMENDS_DEBUG"}
+    return kept | dict(own)
