@@ -82,6 +82,14 @@ async def test_a_refusal_is_raised_with_its_problem(
     )
 
 
+async def test_what_the_wire_cannot_carry_is_refused(amends: Amends) -> None:
+    """An input beyond 256 KiB ends like any other refusal, and says how much there may be."""
+    with pytest.raises(Refused, match="at most 262144 bytes") as refused:
+        await amends.start("book-trip", {"to": "x" * 300_000}, key="order-1")
+
+    assert refused.value.problem.type == "amends:bad-request"
+
+
 async def test_an_overloaded_orchestrator_is_asked_again(
     amends: Amends, orchestrator: FakeOrchestrator
 ) -> None:

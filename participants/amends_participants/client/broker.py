@@ -19,7 +19,7 @@ from amends_contracts.codec import (
     encode_client,
 )
 from amends_contracts.messages import ClientMessage, Json, Lifecycle, Trace
-from amends_contracts.problems import Problem
+from amends_contracts.problems import Problem, ProblemType
 from amends_contracts.topology import Queue, Topology
 from amends_participants.client.asking import backoff, is_passing
 from amends_participants.client.errors import Refused, Unavailable
@@ -64,15 +64,7 @@ class Broker:
         self, message: ClientMessage, *, message_id: str, trace: Trace | None, timeout_s: float
     ) -> Json:
         """The answer to the verb; the same message again until there is one."""
-        question = encode_client(
-            message,
-            self._topology,
-            reply_to=self._queue.name,
-            correlation_id=message_id,
-            user_id=self._user_id,
-            message_id=message_id,
-            trace=trace,
-        )
+        question = self._question(message, message_id, trace)
         said = ["the broker cannot be reached"]
         try:
             async with asyncio.timeout(timeout_s):
@@ -94,6 +86,23 @@ class Broker:
             if not waiting.done():
                 waiting.set_exception(Unavailable(self._where, "the client was closed"))
         self._waiting.clear()
+
+    def _question(
+        self, message: ClientMessage, message_id: str, trace: Trace | None
+    ) -> AmqpMessage:
+        """The verb on the wire. Refused, as REST would, where the wire cannot carry it."""
+        try:
+            return encode_client(
+                message,
+                self._topology,
+                reply_to=self._queue.name,
+                correlation_id=message_id,
+                user_id=self._user_id,
+                message_id=message_id,
+                trace=trace,
+            )
+        except WireError as error:
+            raise Refused(Problem(type=ProblemType.BAD_REQUEST, detail=error.reason)) from error
 
     async def _until_answered(self, question: AmqpMessage, id_: str, said: list[str]) -> Json:
         answered = self._waiting[id_] = asyncio.get_running_loop().create_future()
