@@ -1,10 +1,19 @@
 """What a handler raises to say how its command ended, when it did not succeed."""
 
 from dataclasses import replace
+from math import isnan
+from typing import Final
 
 from amends_contracts.messages import JSON_TYPE, Outcome, to_body
 from amends_contracts.problems import PROBLEM_CONTENT_TYPE, FieldError, Problem, ProblemType
 from amends_participants.barrier.rules import Answer
+
+DETAIL_CHARS_MAX: Final = 4000
+"""Of a problem's detail: a page for a person, in a journal that keeps one of every attempt."""
+TYPE_CHARS_MAX: Final = 200
+TITLE_CHARS_MAX: Final = 300
+RETRY_AFTER_S_MAX: Final = 2**31 - 1
+"""What the header `amends-retry-after` can say."""
 
 
 class Failed(Exception):  # a word of the contract, raised like a return value
@@ -44,15 +53,38 @@ def failed(
     """The answer `failed`."""
     return Answer(
         outcome=Outcome.FAILED,
-        body=to_body(problem.to_json()),
+        body=_body(problem),
         retryable=retryable,
-        retry_after_s=retry_after_s,
+        retry_after_s=_seconds(retry_after_s),
     )
 
 
 def unknown(problem: Problem) -> Answer:
     """The answer `unknown`."""
-    return Answer(outcome=Outcome.UNKNOWN, body=to_body(problem.to_json()))
+    return Answer(outcome=Outcome.UNKNOWN, body=_body(problem))
+
+
+def _body(problem: Problem) -> bytes:
+    """A problem as it can travel, whatever a handler has put into it: short, and text."""
+    detail = problem.detail
+    said = {
+        "type": _text(problem.type, TYPE_CHARS_MAX),
+        "title": _text(problem.title, TITLE_CHARS_MAX),
+        "detail": None if detail is None else _text(detail, DETAIL_CHARS_MAX),
+    }
+    return to_body(problem.model_copy(update=said).to_json())
+
+
+def _text(text: str, limit: int) -> str:
+    """At most so many characters; what is none (half of a pair, of a file's name) is replaced."""
+    return text[:limit].encode(errors="replace").decode()
+
+
+def _seconds(retry_after_s: float | None) -> float | None:
+    """What can be said of a time that is over already, or never comes."""
+    if retry_after_s is None or isnan(retry_after_s):
+        return None
+    return min(max(retry_after_s, 0.0), float(RETRY_AFTER_S_MAX))
 
 
 def crashed(error: BaseException, *, rolled_back: bool) -> Answer:
