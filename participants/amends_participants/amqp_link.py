@@ -8,7 +8,7 @@ ends the whole link, and the next one is made: there is one way to recover, and 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from aiormq.abc import AbstractChannel
@@ -31,6 +31,9 @@ HEARTBEAT_S: Final = 5
 CONNECT_TIMEOUT_S: Final = 15.0
 READY_TIMEOUT_S: Final = 60.0
 BACKOFF_S_MAX: Final = 3.0
+ASK_AGAIN_S: Final = 1.0
+FRAMES_MAX: Final = 1024
+"""Written to a connection and not yet to its socket."""
 
 AWAY: Final = (AMQPError, OSError, TimeoutError, RuntimeError, asyncio.CancelledError)
 """What the client raises when the broker is away. It raises CancelledError in tasks that nobody
@@ -43,6 +46,15 @@ class TopologyConflict(Exception):
     Instances of one service must declare the same. Nothing works until an operator removes the
     queue, so this is not retried.
     """
+
+
+async def ended(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """End tasks that use the client, which may swallow a cancellation: ask until they have."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=ASK_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def cancelled_by_us(error: BaseException) -> bool:
@@ -107,7 +119,7 @@ class Link:
 
     async def _connect_once(self) -> tuple[Any, AbstractChannel]:
         # aiormq's own types of its connection are partly unknown
-        connection: Any = Connection(self._url, transport_factory=GatheringTransport(self._url))
+        connection: Any = _Roomy(self._url, transport_factory=GatheringTransport(self._url))
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await connection.connect()
@@ -142,8 +154,17 @@ class Link:
             log.warning("no broker at %s yet: %s; trying again", self._where, text)
 
 
+class _Roomy(Connection):
+    """The client's queue to its writer has ten places: beyond, one frame goes per loop turn."""
+
+    FRAME_BUFFER_SIZE = FRAMES_MAX
+
+
 def _worth_retrying(error: BaseException) -> bool:
-    return isinstance(error, Exception) and isinstance(error, AWAY)
+    """Not what a cancellation of ours was turned into: the client raises errors of its own then."""
+    task = asyncio.current_task()
+    cancelled = task is not None and task.cancelling() > 0
+    return isinstance(error, Exception) and isinstance(error, AWAY) and not cancelled
 
 
 async def _closed(connection: Any, channel: Any) -> None:

@@ -23,7 +23,7 @@ from amends_contracts.amqp import AmqpMessage
 from amends_contracts.topology import Argument, Queue, Topology
 from amends_orchestrator.engine.ports import Delivery, DeliveryTag, PublishResult
 from amends_orchestrator.transport.frames import message_of, properties_of, rejected
-from amends_orchestrator.transport.link import AWAY, Link, cancelled_by_us
+from amends_orchestrator.transport.link import AWAY, Link, cancelled_by_us, ended
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,7 @@ class AmqpTransport:
 
     async def close(self) -> None:
         """Close both connections; the broker takes back what was not acknowledged."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
         self._tasks.clear()
         self._wanted.clear()
 

@@ -8,7 +8,7 @@ link, and the next one is made: there is one way to recover, and it is taken oft
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 from aiormq.abc import AbstractChannel
@@ -26,6 +26,9 @@ HEARTBEAT_S: Final = 5
 CONNECT_TIMEOUT_S: Final = 15.0
 READY_TIMEOUT_S: Final = 120.0
 BACKOFF_S_MAX: Final = 5.0
+ASK_AGAIN_S: Final = 1.0
+FRAMES_MAX: Final = 1024
+"""Written to a connection and not yet to its socket."""
 
 AWAY: Final = (AMQPError, OSError, TimeoutError, RuntimeError, asyncio.CancelledError)
 """What the client raises when the broker is away. aiormq raises CancelledError in tasks that
@@ -54,6 +57,15 @@ class TopologyConflict(Exception):
 
     Nothing can be published safely until an operator removes it, so this is not retried.
     """
+
+
+async def ended(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """End tasks that use the client, which may swallow a cancellation: ask until they have."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=ASK_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def cancelled_by_us(error: BaseException) -> bool:
@@ -168,14 +180,21 @@ class Link:
 
 
 def _worth_retrying(error: BaseException) -> bool:
-    return isinstance(error, Exception) and isinstance(error, AWAY)
+    """Not what a cancellation of ours was turned into: the client raises errors of its own then."""
+    task = asyncio.current_task()
+    cancelled = task is not None and task.cancelling() > 0
+    return isinstance(error, Exception) and isinstance(error, AWAY) and not cancelled
+
+
+class _Roomy(Connection):
+    """The client's queue to its writer has ten places: beyond, one frame goes per loop turn."""
+
+    FRAME_BUFFER_SIZE = FRAMES_MAX
 
 
 def _new_connection(url: URL, factory: TransportFactory, name: str) -> _Connection:
     properties = {"connection_name": name}
-    made: Any = Connection(
-        url, transport_factory=factory, client_properties=cast("Any", properties)
-    )
+    made: Any = _Roomy(url, transport_factory=factory, client_properties=cast("Any", properties))
     return made
 
 
