@@ -19,7 +19,7 @@ from pamqp.commands import Basic
 
 from amends_contracts.amqp import AmqpMessage, HeaderValue
 from amends_contracts.topology import Queue, Topology
-from amends_participants.amqp_link import AWAY, Link, cancelled_by_us
+from amends_participants.amqp_link import AWAY, Link, cancelled_by_us, ended
 from amends_participants.transport import CONFIRMED, RETURNED, UNKNOWN
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,10 @@ class AmqpTransport:
         self._consumers: dict[str, str] = {}
         self._buffer: deque[AmqpDelivery] = deque()
         self._open: dict[int, AmqpMessage] = {}
-        """By delivery tag, what is not acknowledged on the present channel."""
+        """By delivery tag, ascending, what is not acknowledged on the present channel."""
+        self._done: set[int] = set()
+        """Delivery tags to be acknowledged on it."""
+        self._acknowledging = False
         self._arrival = asyncio.Event()
         self._changing = asyncio.Lock()
         """One at a time changes consumers: a restored channel, `consume`, `cancel`."""
@@ -71,9 +74,8 @@ class AmqpTransport:
 
     async def close(self) -> None:
         """Close both connections; the broker takes back what was not acknowledged."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._send_acknowledgements()
+        await ended(self._tasks)
         self._tasks.clear()
         self._wanted.clear()
 
@@ -88,6 +90,9 @@ class AmqpTransport:
         try:
             async with asyncio.timeout(timeout_s):
                 channel = await self._publishing.wait_up()
+                if len(messages) == 1:
+                    await _publish_one(channel, messages[0], results, 0)
+                    return results
                 # One task per message: a death of the channel cancels these, not their caller.
                 tasks = [
                     asyncio.ensure_future(_publish_one(channel, message, results, n))
@@ -129,13 +134,38 @@ class AmqpTransport:
         return [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
 
     async def acknowledge(self, tags: Sequence[Any]) -> None:
-        """Acknowledge; tags of a channel that is gone are ignored (they come again)."""
-        channel = self._consuming.channel
+        """Acknowledge; tags of a channel that is gone are ignored (they come again).
+
+        What is acknowledged in the same turn of the loop goes along with the first of it.
+        """
         for generation, tag in cast(Sequence[tuple[int, int]], tags):
-            if generation != self._consuming.generation or channel is None:
-                continue
-            if tag in self._open:
-                del self._open[tag]
+            if generation == self._consuming.generation and tag in self._open:
+                self._done.add(tag)
+        if self._done and not self._acknowledging:
+            self._acknowledging = True
+            try:
+                await asyncio.sleep(0)
+            finally:
+                self._acknowledging = False
+            await self._send_acknowledgements()
+
+    async def _send_acknowledgements(self) -> None:
+        """One frame for all up to the first that is still at work, one each for the rest."""
+        channel, done = self._consuming.channel, self._done & self._open.keys()
+        self._done.clear()
+        if channel is None or not done:
+            return
+        prefix = 0
+        for tag in self._open:
+            if tag not in done:
+                break
+            prefix = tag
+        for tag in done:
+            del self._open[tag]
+        if prefix:
+            await self._tried(channel.basic_ack(prefix, multiple=True, wait=False))
+        for tag in sorted(done):
+            if tag > prefix:
                 await self._tried(channel.basic_ack(tag, wait=False))
 
     async def reject(self, tag: Any, reason: str) -> None:
@@ -199,6 +229,7 @@ class AmqpTransport:
         self._consumers.clear()
         self._buffer.clear()
         self._open.clear()
+        self._done.clear()
 
     async def _tried(self, call: Awaitable[object]) -> None:
         """Await a call to the broker; if that fails, the link is made anew and restores all."""

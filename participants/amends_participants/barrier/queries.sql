@@ -9,6 +9,30 @@ VALUES ($1, $2, $3, 'action', 'running', $4)
 ON CONFLICT (key) DO NOTHING
 RETURNING key
 
+-- name: open_actions
+-- The same for several keys, in their order: those that come back are new.
+INSERT INTO amends_barrier (key, service, command, op, state, digest)
+SELECT key, $1, command, 'action', 'running', digest
+FROM unnest($2::text[], $3::text[], $4::text[]) AS arrived (key, command, digest)
+ORDER BY key COLLATE "C"
+ON CONFLICT (key) DO NOTHING
+RETURNING key
+
+-- name: close_opened
+-- Takes back rows that this transaction has put: nothing was done under their keys.
+DELETE FROM amends_barrier WHERE key = ANY($1::text[]) AND state = 'running'
+
+-- name: record_successes
+-- The answers of actions whose rows this transaction has put. Not an UPDATE: a conflict finds its
+-- row through the key, whatever the planner thinks of a table that was empty when it was asked.
+INSERT INTO amends_barrier (key, service, command, op, state, attempt_closed, outcome, body, usage)
+SELECT key, $1, command, 'action', 'succeeded', attempt, 'succeeded', body, usage
+FROM unnest($2::text[], $3::text[], $4::integer[], $5::bytea[], $6::text[])
+    AS done (key, command, attempt, body, usage)
+ON CONFLICT (key) DO UPDATE SET state = excluded.state, outcome = excluded.outcome,
+    attempt_closed = excluded.attempt_closed, body = excluded.body, usage = excluded.usage,
+    changed_at = now()
+
 -- name: bury
 -- The tombstone of an action that never arrived. No row comes back if the key is taken.
 INSERT INTO amends_barrier (key, service, command, op, state, attempt_closed, undo_key)

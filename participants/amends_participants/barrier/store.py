@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import dump_messages, load_messages
-from amends_contracts.messages import Outcome, Usage
+from amends_contracts.messages import Command, Outcome, Usage
 from amends_contracts.names import Key, Op
 from amends_participants.barrier.rules import ATTEMPT_MAX, Answer, Row, State
 
@@ -87,6 +87,36 @@ async def open_action(
             return rows[key]
 
 
+async def open_actions(
+    conn: AsyncConnection, service: str, commands: Sequence[Command]
+) -> set[Key]:
+    """Put the rows of several actions, each key once; the keys of those that are new."""
+    keys, types = [c.key for c in commands], [c.type for c in commands]
+    digests = [c.digest for c in commands]
+    return {Key(key) for (key,) in await _run(conn, "open_actions", service, keys, types, digests)}
+
+
+async def close_opened(conn: AsyncConnection, keys: Sequence[Key]) -> None:
+    """Take back rows that this transaction has put, of actions whose turn did not come."""
+    await _run(conn, "close_opened", list(keys))
+
+
+async def record_successes(
+    conn: AsyncConnection, service: str, done: Sequence[tuple[Command, Answer]]
+) -> None:
+    """Store the answers of several actions that `open_actions` has just put."""
+    await _run(
+        conn,
+        "record_successes",
+        service,
+        [command.key for command, _ in done],
+        [command.type for command, _ in done],
+        [command.attempt for command, _ in done],
+        [answer.body for _, answer in done],
+        [_usage_text(answer) for _, answer in done],
+    )
+
+
 async def lock_rows(conn: AsyncConnection, keys: Sequence[Key]) -> dict[Key, Row]:
     """Lock and read; keys without a row are missing."""
     return {row.key: row for row in map(_row, await _run(conn, "lock_rows", list(keys)))}
@@ -146,7 +176,6 @@ async def record(
     answer: Answer,
 ) -> None:
     """Store an answer; from here on it is what every delivery up to this attempt is told."""
-    usage = None if answer.usage is None else json.dumps(asdict(answer.usage))
     await _run(
         conn,
         "record",
@@ -160,8 +189,12 @@ async def record(
         answer.outcome.value,
         answer.body,
         answer.retry_after_s,
-        usage,
+        _usage_text(answer),
     )
+
+
+def _usage_text(answer: Answer) -> str | None:
+    return None if answer.usage is None else json.dumps(asdict(answer.usage))
 
 
 def state_of(answer: Answer) -> State:

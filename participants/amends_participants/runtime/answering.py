@@ -26,6 +26,7 @@ from amends_participants.runtime.outside import Job
 from amends_participants.runtime.replies import reply_message
 from amends_participants.runtime.scope import Scope
 from amends_participants.runtime.slots import Slots
+from amends_participants.runtime.together import Together
 from amends_participants.trace import Span, Tracing
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Answering:
         """Told (undo lane?, whether) when jobs wait for a slot that were taken from the broker."""
         self._in_database = Slots(scope.settings.concurrency)
         self._outside = Slots(scope.settings.concurrency)
+        self._together = Together(scope, self._in_database)
         self._waiting = {False: 0, True: 0}
         self.active: Counter[Key] = Counter()
         """Keys at work here and now, outside the database."""
@@ -92,6 +94,10 @@ class Answering:
             return await self._with_intent(registration, command, span, acknowledge)
         return await acknowledge() if answer is None else answer
 
+    async def close(self) -> None:
+        """Leave off what is still at work in groups."""
+        await self._together.close()
+
     async def revive(self, job: Job) -> None:
         """Settle an intent that was taken over from a process that died."""
         with self._at_work(job.key), self._tracing.start(job.command) as span:
@@ -114,10 +120,10 @@ class Answering:
         return None
 
     async def _in_transaction(self, registration: Registration, command: Command) -> Answer | None:
-        undo = _is_undo(command)
-        perform = transactional.perform_compensation if undo else transactional.perform_action
-        async with self._in_database.taken(undo=undo):
-            return await perform(self._scope, registration, command)
+        if not _is_undo(command):
+            return await self._together.perform(registration, command)
+        async with self._in_database.taken(undo=True):
+            return await transactional.perform_compensation(self._scope, registration, command)
 
     async def _with_intent(
         self, registration: Registration, command: Command, span: Span, acknowledge: Acknowledge

@@ -121,6 +121,7 @@ class Runtime:
             log.info("%s: finishing %d commands", self.scope.service, len(self._tasks))
             await asyncio.wait(self._tasks, timeout=self._settings.drain_s)
         await _ended(*self._tasks)
+        await self._answering.close()
 
     async def _leave(self) -> None:
         """Give up the lease, so that others take at once what is left; close everything."""

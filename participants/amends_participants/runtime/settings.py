@@ -19,6 +19,9 @@ class ParticipantSettings(BaseSettings):
     """Prefix of exchange and queue names; the same everywhere."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
     """Commands at work at once, of each kind (in the database, outside); a quarter is for undo."""
+    group_max: Annotated[int, Field(ge=1, le=256)] = 32
+    """Transactional actions in one transaction, at most, when they arrive faster than they can be
+    answered; 1: each has its own."""
     lease_s: Annotated[float, Field(gt=0)] = 30.0
     """How long an instance that does not renew its lease counts as alive."""
     hello_s: Annotated[float, Field(gt=0)] = 30.0
