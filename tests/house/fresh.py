@@ -25,8 +25,11 @@ def build(folders: Sequence[str], target: Path) -> list[Path]:
     return sorted(target.glob("*.whl"))
 
 
-def environment(home: Path, wheels: Sequence[Path]) -> Path:
-    """The interpreter of a new environment with those wheels and what they need, as locked."""
+def environment(home: Path, wheels: Sequence[Path | str]) -> Path:
+    """The interpreter of a new environment with those wheels and what they need, as locked.
+
+    A wheel may be followed by extras, `….whl[otel]`.
+    """
     run(sys.executable, "-m", "venv", "--without-pip", home)
     uv = Path(sys.executable).with_name("uv")
     constraints = ("--constraint", ROOT / "requirements.lock")
