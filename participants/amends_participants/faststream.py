@@ -20,6 +20,7 @@ Run it with `amends-participant payments:app`, or beside the service's other sub
 
 import asyncio
 import inspect
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
@@ -27,6 +28,7 @@ from typing import Annotated, Any, Final
 
 from aio_pika import IncomingMessage
 from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import AMQPConnectionError
 from faststream import AckPolicy, Context
 from faststream.exceptions import IgnoredException
 from faststream.rabbit import ExchangeType, RabbitBroker, RabbitExchange, RabbitQueue
@@ -34,6 +36,7 @@ from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from pydantic import BaseModel
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from amends_contracts.command import Command
 from amends_contracts.messages import JSON_TYPE, to_body
@@ -46,6 +49,9 @@ from amends_participants.signatures import Bound, Handler, Part, Role, bind
 CONTEXT_PREFIX: Final = "amends_"
 START_TIMEOUT_S: Final = 60
 START_POLL_S: Final = 0.05
+START_PAUSE_S_MAX: Final = 5.0
+
+log = logging.getLogger(__name__)
 
 
 class FastStreamParticipant(Participant):
@@ -68,6 +74,7 @@ class FastStreamParticipant(Participant):
         self._topology = Topology(prefix or ParticipantSettings().prefix)
         self._subscribers: list[_LaneSubscriber] = []
         self._outer_lifespan = False
+        self._starting: asyncio.Task[None] | None = None
         self.on_start(self._start_broker)
         self.on_stop(self._stop_broker)
 
@@ -84,10 +91,27 @@ class FastStreamParticipant(Participant):
             yield
 
     async def _start_broker(self) -> None:
-        if not self._outer_lifespan:
+        """Start it; where it is away, go on trying: handlers wait for it, as our own links do."""
+        if self._outer_lifespan:
+            return
+        try:
             await self.broker.start()
+        except (AMQPConnectionError, OSError) as away:
+            log.warning("the broker is away (%s); %s goes on trying", away, self.service)
+            self._starting = asyncio.create_task(self._start_in_the_end())
+
+    async def _start_in_the_end(self) -> None:
+        async for attempt in AsyncRetrying(
+            wait=wait_random_exponential(multiplier=0.1, max=START_PAUSE_S_MAX),
+            retry=retry_if_exception_type((AMQPConnectionError, OSError)),
+        ):
+            with attempt:
+                await self.broker.start()
 
     async def _stop_broker(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
         if not self._outer_lifespan:
             await self.broker.stop()
 

@@ -5,6 +5,7 @@ import json
 from typing import Annotated, Any
 
 import pytest
+from aiormq.exceptions import AMQPConnectionError
 from faststream import BaseMiddleware, Depends, FastStream
 from faststream.rabbit import RabbitBroker
 from faststream.specification import AsyncAPI
@@ -87,6 +88,29 @@ async def test_handlers_get_barrier_and_dependencies(
         assert told(await caller.ask(wired.action())) == ("succeeded", {"id": wired.key})
     assert (await world.balance(), await world.done(step.key)) == (100, ["acted", "undone"])
     assert Counted.seen == ["action", "compensation", "action", "action"]
+
+
+async def test_a_broker_that_is_away_at_the_start_is_waited_for(
+    caller: Caller,
+    world: World,
+    broker_url: str,
+    wire_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The service starts all the same, and answers when its broker is there."""
+    broker = RabbitBroker(broker_url)
+    app, start, refusals = bank(broker, wire_prefix), broker.start, ["first", "second"]
+
+    async def late() -> None:
+        if refusals:
+            raise AMQPConnectionError(refusals.pop())
+        await start()
+
+    monkeypatch.setattr(broker, "start", late)
+    step = Step("bank.charge", {"account": "a1", "usd": 30})
+    async with running(app, settings_for(broker_url, world.url, wire_prefix)):
+        assert told(await caller.ask(step.action())) == ("succeeded", {"id": step.key})
+    assert refusals == []
 
 
 async def test_it_lives_beside_the_services_other_subscribers(
