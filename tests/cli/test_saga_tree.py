@@ -98,6 +98,7 @@ def test_a_stuck_saga_calls_for_somebody() -> None:
     assert lines == [
         "book-trip@1  k  ✘ stuck: needs an operator  ID",
         "└── ✘ flight  action  undo failed: locked",
+        "next     amends retry, resolve or skip, with its id and a step's path",
         "residue  room (guest is there, ops)",
     ]
 

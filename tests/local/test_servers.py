@@ -73,6 +73,12 @@ def test_the_choice_leaves_one_way(machine: pytest.MonkeyPatch) -> None:
         servers.postgres(environ=environ)
 
 
+def test_an_unknown_choice_is_said(machine: pytest.MonkeyPatch) -> None:
+    """A misspelt AMENDS_SERVERS is named, with what it may be."""
+    with pytest.raises(NoServer, match="AMENDS_SERVERS is 'podman': unset it, or say docker or"):
+        servers.rabbitmq(environ={"AMENDS_SERVERS": "podman"})
+
+
 def test_no_server_names_the_command_to_run(machine: pytest.MonkeyPatch) -> None:
     """Where there is no way to a server, the error says which command brings one."""
     machine.setattr(docker, "answers", lambda: False)

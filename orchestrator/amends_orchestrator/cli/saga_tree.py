@@ -178,6 +178,8 @@ def _foot(view: View) -> Iterator[Text]:
     held = [_effect(item) for item in view.get("held", ())]
     if held and view["status"] != "completed":
         yield Text.assemble(("held     ", "quiet"), ", ".join(held))
+    if view["status"] == "stuck":
+        yield Text("next     amends retry, resolve or skip, with its id and a step's path", "quiet")
     for item in view.get("residue", ()):
         yield Text.assemble(("residue  ", "quiet"), (_effect(item), "bad"))
     if view.get("output"):

@@ -178,6 +178,7 @@ def rabbitmq(
 
 
 S = TypeVar("S")
+_NAMES = " or ".join(Way)
 
 
 def _first_that_can(
@@ -190,14 +191,13 @@ def _first_that_can(
 ) -> S:
     """Try the ways in their order. Only the lack of a way leads on: a failed start is raised."""
     ways = {Way.DOCKER: (docker.answers, in_docker), Way.PRIVATE: private}
-    for way in _order(first, environ):
+    chosen = environ.get(CHOICE)
+    if chosen and chosen not in list(Way):
+        raise NoServer(missing.what, f"{CHOICE} is {chosen!r}: unset it, or say {_NAMES}.")
+    for way in [Way(chosen)] if chosen else [first, *(way for way in Way if way is not first)]:
         can, start = ways[way]
         if can():
             return start()
+    if chosen == Way.DOCKER:
+        raise NoServer(missing.what, f"{CHOICE} is docker, and Docker does not answer: start it.")
     raise missing
-
-
-def _order(first: Way, environ: Mapping[str, str]) -> list[Way]:
-    if chosen := environ.get(CHOICE):
-        return [Way(chosen)]
-    return [first, *(way for way in Way if way is not first)]
