@@ -5,7 +5,7 @@ import pytest
 
 from amends_contracts.problems import FieldError, ProblemType
 from amends_orchestrator.core.decision import Refused
-from amends_orchestrator.engine.ports import StoreUnavailable
+from amends_orchestrator.engine.ports import BadData, StoreUnavailable
 from api.fakes import World, app_of, client_of, saga_id
 
 START = {"definition": "book-trip", "key": "order-1", "input": {"to": "Oslo"}}
@@ -146,6 +146,16 @@ async def test_a_database_that_is_away_is_503(client: httpx.AsyncClient, world: 
     assert "Repeat the request" in response.json()["detail"]
     assert response.headers["retry-after"] == "2"
     assert said(await client.get(f"/v1/sagas/{saga_id(1)}"))[0] == 503
+
+
+async def test_what_the_database_cannot_hold_is_no_fault_of_ours(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    """A text with U+0000, a number too large: the client's to mend, and nobody is alarmed."""
+    world.failure = BadData("list_sagas: 22021 invalid byte sequence")
+    response = await client.post("/v1/sagas", json=START)
+    assert said(response) == (422, "amends:bad-request")
+    assert "22021" not in response.text
 
 
 async def test_a_fault_of_ours_tells_nothing(client: httpx.AsyncClient, world: World) -> None:

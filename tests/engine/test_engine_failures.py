@@ -9,7 +9,7 @@ import pytest
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import dump_messages, encode_reply
-from amends_contracts.messages import Command, Outcome, StartAnswer
+from amends_contracts.messages import Command, Outcome, StartAnswer, to_body
 from amends_contracts.names import SagaId
 from amends_orchestrator import core
 from amends_orchestrator.core.decision import Answer, Refused
@@ -318,6 +318,17 @@ async def test_what_is_no_message_is_dead_lettered_with_its_reason() -> None:
         reasons = [m.headers["amends-reason"] for m in e.broker.peek(e.topology.dead)]
         assert all(isinstance(reason, str) and reason for reason in reasons)
         assert await e.ends(await e.start("k")) == "completed"
+
+
+async def test_what_strangers_write_is_not_counted_by_its_words() -> None:
+    """Counters are kept for as long as the process lives: their names are ours."""
+    async with engine() as e:
+        for n in range(20):
+            body = to_body({"definition": "trip", "key": "k", "input": {}, f"member{n}": 1})
+            bad = AmqpMessage(exchange=e.topology.control, routing_key="start", body=body)
+            e.broker.publish(bad)
+        await e.until(lambda: e.orchestrator.counters.dead_lettered.total() == 20)
+        assert list(e.orchestrator.counters.dead_lettered) == ["body"]
 
 
 async def test_a_partition_moves_to_a_newcomer_and_back() -> None:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from amends_contracts.problems import PROBLEM_CONTENT_TYPE, FieldError, Problem, ProblemType
 from amends_orchestrator.api.headers import SENT
 from amends_orchestrator.core.decision import Refused
-from amends_orchestrator.engine.ports import StoreUnavailable
+from amends_orchestrator.engine.ports import BadData, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +186,12 @@ async def _on_unavailable(request: Request, error: Exception) -> Response:
     return problem_response(ApiProblem(ProblemType.NOT_READY, detail).problem, request)
 
 
+async def _on_bad_data(request: Request, error: Exception) -> Response:
+    log.info("%s %s: %s", request.method, request.url.path, error)
+    detail = "The request holds a value that the database cannot hold, such as a text with U+0000."
+    return problem_response(ApiProblem(ProblemType.BAD_REQUEST, detail).problem, request)
+
+
 async def _on_anything(request: Request, error: Exception) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     detail = "Something is wrong on our side; the log has it."
@@ -198,5 +204,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(StoreUnavailable, _on_unavailable)
+    app.add_exception_handler(BadData, _on_bad_data)
     app.add_exception_handler(TimeoutError, _on_unavailable)
     app.add_exception_handler(Exception, _on_anything)

@@ -8,8 +8,10 @@ are not confirmed: what cannot be published need not be decided.
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.topology import Topology
@@ -262,4 +264,8 @@ def _over(handle: Handle) -> list[DeliveryTag]:
 
 def _kind(reason: str) -> str:
     """What of a reason may be counted: not what a stranger wrote into the message."""
-    return reason.partition(",")[0].partition(":")[0][:60]
+    return _STRANGERS.split(reason, maxsplit=1)[0].strip()[:60]
+
+
+_STRANGERS: Final = re.compile(r"[,:/'\"]")
+"""What comes before another's words: the pointer into a body, a value, an exchange's name."""
