@@ -1,5 +1,6 @@
 """What participants say of their commands, as JSON in table `participant` and back."""
 
+import contextlib
 from collections.abc import Mapping
 
 from amends_contracts.messages import CommandInfo, Effect, Json, Reversal
@@ -19,15 +20,20 @@ def commands_to_json(commands: Mapping[str, CommandInfo]) -> Json:
 
 
 def commands_from_json(said: Json) -> dict[str, CommandInfo]:
-    """The inverse; the row was written by `commands_to_json`."""
-    return {
-        name: CommandInfo(
-            effect=Effect(entry["effect"]),
-            reversal=Reversal(entry["reversal"]),
-            input=entry.get("input"),
-            output=entry.get("output"),
-            compensation=entry.get("compensation"),
-            probe=entry.get("probe", False),
-        )
-        for name, entry in said.items()
-    }
+    """The inverse; a command of which a newer release has written what is not known is left out."""
+    read: dict[str, CommandInfo] = {}
+    for name, entry in said.items():
+        with contextlib.suppress(KeyError, ValueError):
+            read[name] = _info(entry)
+    return read
+
+
+def _info(entry: Json) -> CommandInfo:
+    return CommandInfo(
+        effect=Effect(entry["effect"]),
+        reversal=Reversal(entry["reversal"]),
+        input=entry.get("input"),
+        output=entry.get("output"),
+        compensation=entry.get("compensation"),
+        probe=entry.get("probe", False),
+    )
