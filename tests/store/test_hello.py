@@ -1,4 +1,4 @@
-"""What participants say of their commands, as it is kept: read by releases older than its writer."""
+"""What participants say of their commands, as kept: read by releases older than its writer."""
 
 from amends_contracts.messages import CommandInfo, Effect, Reversal
 from amends_orchestrator.store.hello import commands_from_json, commands_to_json
