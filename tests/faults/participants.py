@@ -45,6 +45,8 @@ class Services:
     transport: AmqpTransport
     topology: Topology
     decides: Callable[[Command], Answer] = succeed
+    at_work: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is clear, what arrives is kept waiting."""
     _pool: Any = None
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set["asyncio.Task[None]"])
 
@@ -61,6 +63,7 @@ class Services:
 
     async def _work(self, delivery: Delivery) -> None:
         command = decode_command(delivery.message)
+        await self.at_work.wait()
         while True:
             try:
                 outcome, body = await self._act(command)
@@ -178,6 +181,7 @@ async def services(
     await transport.open()
     await declare(broker_url, [q for name in names for q in topology.service_queues(name)])
     made = Services(database_url, transport, topology)
+    made.at_work.set()
     await made.open()
     running = asyncio.create_task(made.run(names))
     try:

@@ -12,6 +12,7 @@ from faults.participants import Answer, succeed
 
 pytestmark = pytest.mark.slow
 RUNNING = "SELECT count(*) FROM amends.saga"
+ANSWERED = "SELECT count(*) FROM amends.journal WHERE kind = 'step.succeeded'"
 
 
 def every_fourth_card_fails(command: Command) -> Answer:
@@ -45,10 +46,14 @@ async def test_one_of_two_orchestrators_is_killed_under_load(
     """200 sagas in flight: all end, every effect once, every compensation once."""
     async with cluster(migrated_database_url, broker_url, wire_prefix, tmp_path, 2) as c:
         await c.when(lambda: _is(c, [8, 8]))
+        c.services.at_work.clear()
         await load(c, 200)
-        await c.until(RUNNING, lambda n: n >= 40)
+        await c.until(RUNNING, lambda n: n == 200)
+        c.services.at_work.set()
+        await c.until(ANSWERED, lambda n: n > 0)
         c.orchestrators[0].kill()
-        await c.all_end(200)
+        ended = await c.all_end(200)
+        assert set(ended) == {"completed", "compensated"}
         await c.check_effects()
         await c.outbox_empties()
 
