@@ -1,6 +1,8 @@
 """A private RabbitMQ node: its queues, its crashes, its users, its end."""
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -114,14 +116,18 @@ async def test_a_finished_tests_queues_are_swept(
 
 
 @pytest.mark.slow
-def test_it_goes_with_its_killed_owner() -> None:
-    """SIGKILL to the owner leaves neither the node nor its epmd nor files."""
+@pytest.mark.parametrize("node_first", [False, True])
+def test_it_goes_with_its_killed_owner(node_first: bool) -> None:
+    """SIGKILL to the owner leaves neither node nor epmd nor files; also if the node died before."""
     from local.test_guard import alive, within
 
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     with owner.stdout as said:
         node, epmd, home = said.readline().split()
+    if node_first:
+        os.kill(int(node), signal.SIGKILL)
+        assert within(5.0, lambda: not alive(int(node)))
     owner.kill()
     owner.wait()
     assert within(5.0, lambda: not (alive(int(node)) or alive(int(epmd)) or Path(home).exists()))

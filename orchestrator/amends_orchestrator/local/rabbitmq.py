@@ -215,6 +215,7 @@ def _run(home: Path, scripts: Path, ports: Ports, throwaway: bool) -> dict[str, 
             env=env,
             folder=home,
             log=home / "epmd.out",
+            remove=home if throwaway else None,  # the node may have died before its owner
         )
     )
     processes = {"epmd": epmd}
