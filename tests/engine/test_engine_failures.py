@@ -365,6 +365,18 @@ async def test_what_a_dead_orchestrator_left_is_published() -> None:
         assert saga in e.store.sagas
 
 
+async def test_what_a_newer_release_left_is_left_to_it() -> None:
+    """An outbox row in a form that is not known here ends nobody, and is not lost."""
+    async with engine(lease_s=0.5) as e:
+        dead = uuid7()
+        await e.store.tick(dead, lease_s=0.1, claim=False, limit=1)
+        row = OutboxWrite(id=uuid7(), n=1, body=b"AM\x7f\0\0\0\0")
+        await e.store.commit(Batch(orchestrator=dead, sagas=(), outbox=row))
+        await e.until(lambda: e.store.outbox[row.id][0] == e.orchestrator.id)
+        assert await e.ends(await e.start("k")) == "completed"
+        assert row.id in e.store.outbox
+
+
 async def test_a_loop_that_dies_ends_the_orchestrator() -> None:
     """It does not limp: `run` raises, and who waited is told."""
     with pytest.raises(BaseExceptionGroup) as caught:

@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from amends_contracts.amqp import AmqpMessage
-from amends_contracts.codec import dump_messages, load_messages
+from amends_contracts.codec import WireError, dump_messages, load_messages
 from amends_contracts.names import service_of, split_key
 from amends_orchestrator.core.inputs import Returned
 from amends_orchestrator.engine.commit import Settlements
@@ -92,10 +92,19 @@ class Relay:
         self._tasks.begin(self._publish(row_id, messages, published=published))
 
     def adopt(self, rows: Iterable[OutboxWrite]) -> None:
-        """Publish rows that another orchestrator, or a commit in doubt, left behind."""
+        """Publish rows that another orchestrator, or a commit in doubt, left behind.
+
+        One that cannot be read was written by a newer release, or is damaged: it stays, said, for
+        whoever can read it; ending for it would end every orchestrator in turn.
+        """
         for row in rows:
+            try:
+                messages = load_messages(row.body)
+            except WireError as error:
+                log.error("outbox row %s with %d messages is left: %s", row.id, row.n, error)
+                continue
             self._counters.republished += row.n
-            self.accept(row.id, load_messages(row.body), published=True)
+            self.accept(row.id, messages, published=True)
 
     def settlements(self) -> Settlements:
         """What the next write to the store can settle; it stays until `settle`."""
