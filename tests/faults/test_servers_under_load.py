@@ -12,6 +12,9 @@ from faults.test_orchestrators_under_load import RUNNING, load
 
 pytestmark = pytest.mark.slow
 SAGAS = 300
+QUEUES_SAFE_S = 8.0
+"""RabbitMQ 3.10 loses quorum queues that were declared a few seconds before it is killed: they are
+listed afterwards and never answer. That is a fact about it, and not what is tested here."""
 ENDED = "SELECT count(*) FROM amends.saga WHERE ended_at IS NOT NULL"
 
 
@@ -21,6 +24,7 @@ async def test_broker_killed_and_database_restarted_under_load(
     """First the broker with SIGKILL, then the database; orchestrators stay up and go on."""
     await asyncio.to_thread(upgrade, own_postgres.url)
     async with cluster(own_postgres.url, own_rabbitmq.url, "amends", tmp_path, 2) as c:
+        await asyncio.sleep(QUEUES_SAFE_S)
         await load(c, SAGAS)
         await c.until(RUNNING, lambda n: n >= 20)
         await asyncio.to_thread(own_rabbitmq.kill)
