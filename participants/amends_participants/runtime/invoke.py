@@ -72,7 +72,7 @@ async def undo(
     if bound.body_model is not None:
         parts[Part.BODY] = parse(bound.body_model, body)
     if bound.takes & {Part.UNDO, Part.COMMAND}:
-        given = _default_form(body)
+        given = default_form(body)
         cmd = parse(registration.spec.model, given.get("input", body), "/input")
         known = given.get("output") if output is None else output
         parts[Part.COMMAND] = cmd
@@ -176,9 +176,9 @@ def _read(registration: Registration, output: Json) -> Any:
         raise Ended(refusal(ProblemType.BAD_OUTPUT, detail, retryable=True)) from None
 
 
-def _default_form(body: Json) -> Mapping[str, Json]:
-    """`{"input", "output"}`, or nothing for a body that a plan mapped."""
+def default_form(body: Json) -> Mapping[str, Json]:
+    """A compensation's `{"input", "output"}`, or nothing for a body that a plan mapped."""
     if not isinstance(body, dict):
         return {}
     members = cast(dict[str, Json], body)
-    return members if "input" in members and members.keys() <= {"input", "output"} else {}
+    return members if members.keys() == {"input", "output"} else {}

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import decode_command, encode_command
-from amends_contracts.messages import Command, Json, Outcome, Trace
+from amends_contracts.messages import Command, Outcome, Trace
 from amends_contracts.names import Key, Op
 from amends_contracts.problems import Problem, ProblemType
 from amends_participants.app import Registration
@@ -243,16 +243,21 @@ async def _act(job: Job, effect: Effect) -> Answer:
 
 
 async def _undo(scope: Scope, job: Job, effect: Effect) -> Answer:
-    """Undo what is there; the recorded output comes first, then what a look finds."""
+    """Undo what is there; the recorded output comes first, then what a look finds.
+
+    A body that the plan mapped does not hold the action's input, so that nobody can look: the
+    handler is called without output then, and finds by the key whether there is anything (still).
+    """
     assert job.command.compensates is not None
     key = job.command.compensates
     action = await scope.database.transact(lambda tx: store.read_row(tx, key))
     output = output_of(action)
     if job.look and job.registration.probe is not None:
+        given = invoke.default_form(job.command.json())
+        if "input" not in given:
+            return await invoke.undo(job.registration, job.command, effect, None)
         look_at = replace(effect, key=key)
-        body = job.command.json()
-        input_: Json = body.get("input", body)
-        found = await invoke.look(job.registration, input_, look_at)
+        found = await invoke.look(job.registration, given["input"], look_at)
         if found is None:
             return SUCCEEDED
         output = json.loads(found.body)
