@@ -1,12 +1,16 @@
 """What handlers are given beside their command: `Effect`, and for compensations `Undo`."""
 
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from amends_contracts import messages
 from amends_contracts.names import Key, SagaId, split_key
+
+TOKENS_MAX: Final = 2**53
+"""The most that a reply can say."""
 
 C = TypeVar("C")
 """A command."""
@@ -35,7 +39,17 @@ class Effect:
     _progress: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
 
     def used(self, *, model: str, input_tokens: int, output_tokens: int, usd: float | None) -> None:
-        """Report what this effect consumed; `usd` None: price unknown. The last call counts."""
+        """Report what this effect consumed; `usd` None: price unknown. The last call counts.
+
+        ValueError for what is no amount: a number of tokens is whole, and nothing is negative,
+        infinite or NaN.
+        """
+        for name, tokens in (("input_tokens", input_tokens), ("output_tokens", output_tokens)):
+            whole = type(tokens) is int and 0 <= tokens <= TOKENS_MAX
+            if not whole:
+                raise ValueError(f"{name} is {tokens}: it must be an int from 0 to {TOKENS_MAX}")
+        if usd is not None and not 0 <= usd <= sys.float_info.max:
+            raise ValueError(f"usd is {usd}: it must be a finite number >= 0, or None if unknown")
         self._usage = messages.Usage(input_tokens, output_tokens, usd, model)
 
     @property

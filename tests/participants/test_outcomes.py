@@ -1,19 +1,24 @@
 """How a command ended, as it travels: whatever a handler said, the orchestrator can read it."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from amends_contracts.codec import decode_reply
-from amends_contracts.messages import Command, Outcome
+from amends_contracts.messages import Command, Outcome, ProbeEffect, to_body
 from amends_contracts.names import BODY_BYTES_MAX, MessageId, Op, SagaId, StepPath, key_of
 from amends_contracts.problems import Problem
 from amends_contracts.topology import Topology
 from amends_participants.barrier.rules import Answer
+from amends_participants.effects import Effect
 from amends_participants.outcomes import crashed, failed, unknown
+from amends_participants.runtime.passive import probe_answer
 from amends_participants.runtime.replies import reply_message
 
 SAGA = SagaId("01980000-0000-7000-8000-000000000001")
+KEY = key_of(SAGA, StepPath("flight"), Op.ACTION)
 COMMAND = Command(
     type="flights.reserve",
     op=Op.ACTION,
@@ -21,7 +26,7 @@ COMMAND = Command(
     body=b"{}",
     saga_id=SAGA,
     reply_to="reply.flights.00",
-    key=key_of(SAGA, StepPath("flight"), Op.ACTION),
+    key=KEY,
 )
 HALF = "\udcff"
 """A byte that is no UTF-8, as Python shows it in the name of a file."""
@@ -55,3 +60,33 @@ def test_a_wait_that_no_header_can_say_is_the_nearest_one(given: float, said: fl
     answer = failed(Problem(type="busy"), retryable=True, retry_after_s=given)
     reply = decode_reply(reply_message(COMMAND, answer, Topology()))
     assert (reply.outcome, reply.retry_after_s) == (Outcome.FAILED, said)
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_present_output_that_does_not_fit_with_its_wrapper_is_null(over: bool) -> None:
+    """An output may have as many bytes as a body; around it there is no room for `present`."""
+    room = BODY_BYTES_MAX - len(b'{"effect":"present","output":}')
+    output = {"text": "x" * (room - len(b'{"text":""}') + over)}
+    probe = replace(COMMAND, op=Op.PROBE, compensates=COMMAND.key, digest=None)
+    answer = probe_answer(ProbeEffect.PRESENT, to_body(output))
+    reply = decode_reply(reply_message(probe, answer, Topology()))
+    assert reply.json() == {"effect": "present", "output": None if over else output}
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, -1])
+@pytest.mark.parametrize("name", ["input_tokens", "output_tokens", "usd"])
+def test_a_usage_that_is_no_amount_is_refused_at_the_call(name: str, wrong: Any) -> None:
+    """It could not travel: the handler's author hears of it, with the name and the value."""
+    effect = Effect(key=KEY, attempt=1, saga_id=SAGA, step="flight")
+    said: dict[str, Any] = {"input_tokens": 1, "output_tokens": 2, "usd": 0.5, name: wrong}
+    with pytest.raises(ValueError, match=rf"{name} is {wrong}: "):
+        effect.used(model="m-1", **said)
+    assert effect.usage is None
+
+
+@pytest.mark.parametrize("tokens", [2**53 + 1, 1.5, True])
+def test_tokens_are_a_whole_number_that_can_travel(tokens: Any) -> None:
+    """What the orchestrator would refuse is refused before it is sent."""
+    effect = Effect(key=KEY, attempt=1, saga_id=SAGA, step="flight")
+    with pytest.raises(ValueError, match="input_tokens is"):
+        effect.used(model="m-1", input_tokens=tokens, output_tokens=0, usd=None)

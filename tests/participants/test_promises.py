@@ -9,6 +9,7 @@ import pytest
 
 from amends_contracts.codec import encode_command
 from amends_contracts.messages import ActionOutcome, Usage, digest_of, to_body
+from amends_participants.runtime.passive import EXPIRED_GRACE
 from participants.bank import bank
 from participants.caller import Caller, Step, told
 from participants.running import running, settings_for
@@ -262,11 +263,22 @@ async def test_progress_and_usage_travel(served: Caller) -> None:
 async def test_expired_attempts_are_closed_not_run(served: Caller, world: World) -> None:
     """A deadline that has passed: `failed`, retryable; the next attempt runs."""
     step = step_of("bank.charge")
-    late = step.action(deadline=datetime.now(UTC) - timedelta(seconds=1))
+    late = step.action(deadline=datetime.now(UTC) - EXPIRED_GRACE - timedelta(seconds=1))
     reply = await served.ask(late)
     assert (told(reply), reply.retryable) == (("failed", "amends:expired"), True)
     assert await world.done(step.key) == []
     assert told(await served.ask(step.action(2)))[0] == "succeeded"
+
+
+@pytest.mark.parametrize("command", ["bank.charge", "bank.wire"])
+async def test_clocks_that_differ_a_little_skip_nothing(
+    served: Caller, world: World, command: str
+) -> None:
+    """A deadline that has just passed by this service's clock may be ahead by the other's."""
+    step = step_of(command)
+    late = step.action(deadline=datetime.now(UTC) - timedelta(seconds=1))
+    assert told(await served.ask(late))[0] == "succeeded"
+    assert await world.done(step.key) == ["acted"]
 
 
 async def test_poison_goes_to_the_dead_letters_and_disturbs_nothing(served: Caller) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amends_contracts.codec import encode_command
 from amends_contracts.messages import Command, Outcome, to_body
-from amends_contracts.names import Op, split_key
+from amends_contracts.names import BODY_BYTES_MAX, Op, split_key
 from amends_contracts.problems import Problem, ProblemType
 from amends_participants.barrier import store
 from amends_participants.barrier.rules import ATTEMPT_MAX, Answer, Move, Row
@@ -27,6 +27,9 @@ from amends_participants.outcomes import (
 from amends_participants.runtime.scope import Scope
 
 RUNNING_RETRY_AFTER_S: Final = 1.0
+EXPIRED_GRACE: Final = timedelta(seconds=5)
+"""A deadline is of the orchestrator's clock, now is of ours: how far they may be apart before an
+attempt is skipped that the orchestrator still waits for."""
 
 CLOSED: Final = refusal(
     ProblemType.CLOSED, "a probe closed this attempt before it began", retryable=True
@@ -158,8 +161,8 @@ def saga_time(saga_id: str) -> datetime:
 
 
 def is_expired(scope: Scope, command: Command) -> bool:
-    """Whether the orchestrator no longer waits for this attempt."""
-    late = command.deadline is not None and command.deadline < datetime.now(UTC)
+    """Whether the orchestrator no longer waits for this attempt, for sure."""
+    late = command.deadline is not None and command.deadline + EXPIRED_GRACE < datetime.now(UTC)
     return late and scope.settings.skip_expired
 
 
@@ -169,8 +172,14 @@ EXPIRED: Final = refusal(
 
 
 def probe_answer(effect: str, output: bytes | None = None) -> Answer:
-    """`succeeded` of a probe: `{"effect": …, "output": …}`."""
+    """`succeeded` of a probe: `{"effect": …, "output": …}`.
+
+    An output that fits a body, but not with this around it, is left out as null: that the effect
+    is there must not be lost in a reply that cannot travel.
+    """
     if output is None:
         return Answer(outcome=Outcome.SUCCEEDED, body=to_body({"effect": effect}))
     body = b'{"effect":"' + effect.encode() + b'","output":' + output + b"}"
+    if len(body) > BODY_BYTES_MAX:
+        body = to_body({"effect": effect, "output": None})
     return replace(SUCCEEDED, body=body)

@@ -39,7 +39,8 @@ class ParticipantSettings(BaseSettings):
     busy_s: Annotated[float, Field(ge=0)] = 10.0
     """How long an action waits for another delivery of its key before it answers `progress`."""
     skip_expired: bool = True
-    """Answer an action past its deadline `failed`, retryable, instead of running it."""
+    """Answer an action more than 5 s past its deadline `failed`, retryable, instead of running it;
+    the 5 s are for clocks that differ."""
     create_tables: bool = True
     """Create the barrier's tables at start where they are missing."""
     health_port: int | None = None
