@@ -35,7 +35,9 @@ class Settings(BaseSettings):
             min_length=1,
             description="Secrets that sign commands (`amends-token`), separated by commas, of at "
             "least 16 characters each, the same for every orchestrator. The first signs, all "
-            "verify: to rotate, put a new one in front and drop the last when its sagas are over.",
+            "verify. To rotate: append the new one at the end, everywhere; only then move it to "
+            "the front, everywhere; drop the old one when the sagas it signed for are over. An "
+            "orchestrator that does not know the new one yet would refuse replies signed by it.",
         ),
     ]
     prefix: Annotated[
