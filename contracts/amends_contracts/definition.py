@@ -77,6 +77,9 @@ Duration = Annotated[
 ]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=80)]
 CommandName = Annotated[str, StringConstraints(pattern=COMMAND_PATTERN, max_length=120)]
+VERSION_MAX: Final = 2**31 - 1
+"""The largest version that messages and database rows hold."""
+Version = Annotated[int, Field(ge=1, le=VERSION_MAX)]
 Value: TypeAlias = Any
 """JSON that may hold `${ … }` templates at any depth."""
 Expression: TypeAlias = str
@@ -322,7 +325,7 @@ class ChildSaga(_Step):
 
     kind: Literal["saga"] = "saga"
     definition: Name
-    version: Annotated[int, Field(ge=1)] | None = None
+    version: Version | None = None
     input: Value = Field(default_factory=dict[str, Any])
     key: str | None = None
 
@@ -350,7 +353,7 @@ class Definition(_Part):
     """A saga definition. `name` and `version` name its content for ever."""
 
     name: Name
-    version: Annotated[int, Field(ge=1)] = 1
+    version: Version = 1
     description: str | None = None
     input: Schema = Field(default_factory=dict[str, Any])
     output: Value = None

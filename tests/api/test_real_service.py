@@ -137,6 +137,9 @@ async def test_what_does_not_fit_is_refused_with_its_field(client: httpx.AsyncCl
     response = await client.post("/v1/definitions", json={**broken, "version": 2})
     assert (response.status_code, response.json()["type"]) == (422, "amends:bad-definition")
     assert response.json()["errors"][0]["path"].startswith("/steps/")
+    beyond = await client.post("/v1/definitions", json={**TRIP, "version": 2**31})
+    assert (beyond.status_code, beyond.json()["type"]) == (422, "amends:bad-definition")
+    assert beyond.json()["errors"][0]["path"] == "/version"
 
 
 @pytest.mark.parametrize("text", ["/etc/secret.yaml", "a: &a [*a]", "{", "- 1", "name: [", ""])

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cli.fake_service import Asked, FakeService
 from cli.running import Amends
 
@@ -101,6 +103,18 @@ def test_an_error_under_json_is_json_on_stderr(amends: Amends, service: FakeServ
         "exit": 1,
         "problem": problem,
     }
+
+
+@pytest.mark.parametrize("version", ["", "two", "0", "2147483648", "9" * 5000])
+def test_a_version_that_cannot_be_is_a_wrong_usage(
+    amends: Amends, service: FakeService, version: str
+) -> None:
+    """It is refused before anybody is asked, with what would be one."""
+    ran = amends("start", f"book-trip@{version}")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "a version is a number from 1 to 2147483647" in ran.err
+    assert service.asked == []
 
 
 def test_start_and_wait_leaves_with_the_end(amends: Amends, service: FakeService) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from amends_contracts.definition import Action, Definition, Parallel, Retry
+from amends_contracts.definition import VERSION_MAX, Action, Definition, Parallel, Retry
 from amends_contracts.documents import (
     BadDocument,
     definition_digest,
@@ -309,6 +309,20 @@ def test_later_errors_find_their_line() -> None:
         error.model_copy(update={"line": 14}),
         deeper.model_copy(update={"line": 18}),
     )
+
+
+@pytest.mark.parametrize("version", [0, VERSION_MAX + 1, 10**30])
+def test_a_version_that_no_message_and_no_row_can_hold_is_refused(version: int) -> None:
+    """A definition's own, and that of a child saga, by its place; the largest one is read."""
+    bound = "greater than or equal to 1" if version < 1 else f"less than or equal to {VERSION_MAX}"
+    child = {"id": "c", "kind": "saga", "definition": "child", "version": version}
+    lines = refusal(json.dumps(whole(version=version, steps=[child])))
+    assert len(lines) == 2
+    assert all(bound in line for line in lines)
+    assert {line.split(": ")[1] for line in lines} == {"/version", "/steps/0/version"}
+    with pytest.raises(jsonschema_rs.ValidationError):
+        jsonschema_rs.validate(schema("definition"), whole(version=version))
+    assert parse_definition(whole(version=VERSION_MAX)).version == VERSION_MAX
 
 
 def test_tabs_in_json_cost_no_lines() -> None:

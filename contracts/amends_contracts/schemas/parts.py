@@ -28,7 +28,7 @@ TEXT: Final[Schema] = {
     "maxLength": TEXT_CHARS_MAX,
 }
 PROSE: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": PROSE_CHARS_MAX}
-VERSION: Final[Schema] = {"type": "integer", "minimum": 1}
+VERSION: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": INTEGER_MAX}
 DURATION: Final[Schema] = {"type": "string", "format": "duration"}
 TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 ANY: Final[Schema] = {}

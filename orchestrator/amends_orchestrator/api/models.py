@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from amends_contracts.definition import VERSION_MAX
 from amends_contracts.messages import Json
 from amends_contracts.names import NAME_PATTERN, is_step_path
 from amends_orchestrator.core.state import SagaStatus, StepStatus
@@ -34,7 +35,7 @@ Reason = Annotated[
     StringConstraints(min_length=1, max_length=1000, pattern=r"\S"),
     Field(description="Why; kept in the journal and the audit record.", examples=["hotel called"]),
 ]
-Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Version = Annotated[int, Field(ge=1, le=VERSION_MAX)]
 
 
 def _step_path(text: str) -> str:

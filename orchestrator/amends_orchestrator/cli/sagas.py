@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 
+from amends_contracts.definition import VERSION_MAX
 from amends_orchestrator.cli import options, output, saga_list, saga_tree
 from amends_orchestrator.cli.acting import act, resolved
 from amends_orchestrator.cli.address import find_service
@@ -52,8 +53,11 @@ def start(
 ) -> None:
     """Start a saga."""
     name, at, version = definition.partition("@")
-    if at and not version.isdecimal():
-        raise CliError(f"{definition!r}: a version is a number.", exit_code=Exit.USAGE)
+    if at and not _is_version(version):
+        raise CliError(
+            f"{definition[:100]!r}: a version is a number from 1 to {VERSION_MAX}.",
+            exit_code=Exit.USAGE,
+        )
     body: dict[str, Any] = {
         "definition": name,
         "key": key or f"cli-{secrets.token_hex(5)}",
@@ -69,6 +73,11 @@ def start(
             output.show(answer, as_json, lambda: saga_list.started(answer, body))
             return
         _end(rest, answer["saga_id"], timeout, as_json)
+
+
+def _is_version(text: str) -> bool:
+    short = text.isdecimal() and len(text) <= len(str(VERSION_MAX))
+    return short and 1 <= int(text) <= VERSION_MAX
 
 
 def list_(
