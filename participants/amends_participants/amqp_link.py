@@ -8,6 +8,7 @@ ends the whole link, and the next one is made: there is one way to recover, and 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 from yarl import URL
 
 from amends_participants.amqp_gathering import GatheringTransport
+from amends_participants.amqp_tolerance import tolerate
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ CONNECT_TIMEOUT_S: Final = 15.0
 READY_TIMEOUT_S: Final = 60.0
 BACKOFF_S_MAX: Final = 3.0
 ASK_AGAIN_S: Final = 1.0
+STEADY_S: Final = 10.0
+"""A link that was up for less died of something that may well be there still."""
 FRAMES_MAX: Final = 1024
 """Written to a connection and not yet to its socket."""
 
@@ -85,8 +89,11 @@ class Link:
 
     async def run(self) -> None:
         """Keep the link up until cancelled. Raises TopologyConflict alone."""
+        tolerate()
+        deaths = 0
         while True:
             connection, channel = await self._connect()
+            began = time.monotonic()
             try:
                 await _closed(connection, channel)
             finally:
@@ -95,6 +102,9 @@ class Link:
                 self._lost()
                 await _close(connection)
             log.warning("lost the broker at %s (%s); connecting again", self._where, self._name)
+            deaths = deaths + 1 if time.monotonic() - began < STEADY_S else 0
+            if deaths > 1:
+                await asyncio.sleep(min(0.1 * 2 ** min(deaths, 10), BACKOFF_S_MAX))
 
     async def wait_up(self) -> AbstractChannel:
         """The channel, as soon as there is one."""

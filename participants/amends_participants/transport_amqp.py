@@ -28,6 +28,10 @@ REJECT_TIMEOUT_S: Final = 10.0
 RPC_TIMEOUT_S: Final = 10.0
 PERSISTENT: Final = 2
 REASON_CHARS_MAX: Final = 1000
+KEPT: Final = ("amends-", "traceparent", "tracestate", "baggage")
+"""Beginnings of the headers that a dead letter keeps."""
+KEPT_BYTES_MAX: Final = 64 * 1024
+"""Of these together. All headers must fit into one frame (128 KiB), or no publication succeeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +311,12 @@ def _message_of(delivered: DeliveredMessage) -> AmqpMessage:
     )
 
 
+def _kept(headers: Mapping[str, HeaderValue]) -> dict[str, HeaderValue]:
+    kept = {name: value for name, value in headers.items() if name.startswith(KEPT)}
+    size = sum(len(name.encode()) + len(str(value).encode()) for name, value in kept.items())
+    return kept if size <= KEPT_BYTES_MAX else {}
+
+
 def _scalars(headers: Mapping[str, object]) -> dict[str, HeaderValue]:
     """Values that no header of the contract can have (tables, lists, times) are left out."""
     plain: dict[str, HeaderValue] = {}
@@ -321,7 +331,7 @@ def _scalars(headers: Mapping[str, object]) -> dict[str, HeaderValue]:
 def _dead(message: AmqpMessage, dead_exchange: str, reason: str) -> AmqpMessage:
     """What goes to the dead letters. Its publisher's `user_id` is not ours to claim."""
     headers: dict[str, HeaderValue] = {
-        **message.headers,
+        **_kept(message.headers),
         "amends-reason": reason[:REASON_CHARS_MAX],
         "amends-exchange": message.exchange,
     }

@@ -219,3 +219,17 @@ async def test_a_problem_is_cut_to_what_a_journal_can_hold(reader: Reader) -> No
     assert len(to_body(kept.to_json())) < 5_000
     assert kept.detail is not None
     assert long.startswith(kept.detail)
+
+
+async def test_a_verb_whose_properties_cannot_be_decoded_is_a_dead_letter(reader: Reader) -> None:
+    """Its body alone would start a saga, for whichever tenant and in nobody's name."""
+    message = encode_client(Start(definition="trip", key="k", input={}), TOPOLOGY)
+    undecodable = replace(message, headers={"amends-undecodable": "UnicodeDecodeError"})
+    hello = encode_hello(Hello(service="flights", instance="i", commands={}), TOPOLOGY)
+    unknown = replace(hello, headers={"amends-undecodable": "UnicodeDecodeError"})
+    for queue, sent in ((TOPOLOGY.start, undecodable), (TOPOLOGY.control, unknown)):
+        reading = await reader.read(queue, sent)
+        assert reading.dead is not None
+        assert "UnicodeDecodeError" in reading.dead
+        assert not reading.works
+        assert reading.hello is None

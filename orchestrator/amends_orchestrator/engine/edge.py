@@ -49,6 +49,12 @@ from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle,
 
 log = logging.getLogger(__name__)
 
+UNDECODABLE: Final = "amends-undecodable"
+"""The header of a message of which the transport could decode the body alone.
+
+A client's verb could do without the rest, but not know who asks, and for which tenant.
+"""
+
 CLIENT_SCOPES: Final = frozenset({"starter", "operator", "admin"})
 """Scopes that may start, cancel and signal."""
 PRINCIPAL_S: Final = 5.0
@@ -142,6 +148,8 @@ class Edge:
         queue, message = delivery.queue, delivery.message
         if queue == self._topology.dead_commands:
             return self._dead_command(delivery)
+        if (why := message.headers.get(UNDECODABLE)) is not None:
+            return Reading([], dead=f"properties that cannot be decoded: {why}")
         if queue in (self._topology.start, self._topology.control):
             return await self._client(delivery)
         if message.exchange not in (self._topology.replies, ""):

@@ -15,7 +15,7 @@ from typing import Final, cast
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.channel import Channel
-from aiormq.exceptions import PublishError
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 from pamqp.commands import Basic
 from pamqp.common import FieldValue
 
@@ -23,7 +23,13 @@ from amends_contracts.amqp import AmqpMessage
 from amends_contracts.topology import Argument, Queue, Topology
 from amends_orchestrator.engine.ports import Delivery, DeliveryTag, PublishResult
 from amends_orchestrator.transport.frames import message_of, properties_of, rejected
-from amends_orchestrator.transport.link import AWAY, Link, cancelled_by_us, ended
+from amends_orchestrator.transport.link import (
+    AWAY,
+    AnotherChannel,
+    Link,
+    cancelled_by_us,
+    ended,
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +57,8 @@ class AmqpTransport:
         self._consuming = Link(url, f"{name}/consume", self._ready_to_consume, self._lost)
         self._tasks: list[asyncio.Task[None]] = []
         self._major = 3
+        self._unlike: set[str] = set()
+        """Queues that the broker has with other arguments than ours; used as they are."""
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -208,9 +216,29 @@ class AmqpTransport:
             self._major = major
             await self._ready_to_publish(channel, major)
             for queue in self._queues.values():
-                await _declare(channel, queue, major)
+                await self._declare(channel, queue)
             self._forget_deliveries()
             await self._adjust(channel)
+
+    async def _declare(self, channel: AbstractChannel, queue: Queue) -> None:
+        """Declare and bind. What an older broker or release declared otherwise serves as well."""
+        arguments = _table(queue.arguments)
+        if self._major >= 4 and "x-delivery-limit" not in arguments:
+            arguments["x-delivery-limit"] = -1
+        name, unlike = queue.name, queue.name in self._unlike
+        try:
+            await channel.queue_declare(name, durable=True, passive=unlike, arguments=arguments)
+        except ChannelPreconditionFailed as error:
+            if unlike:
+                raise
+            self._unlike.add(name)
+            log.warning("queue %s is not as we declare it, and is used as it is: %s", name, error)
+            raise AnotherChannel(f"queue {name} has other arguments than ours") from error
+        except ChannelNotFoundEntity:
+            self._unlike.discard(name)
+            raise
+        for exchange, routing_key in queue.bindings:
+            await channel.queue_bind(name, exchange, routing_key)
 
     async def _adjust_if_up(self) -> None:
         """A link that is being made anew adjusts itself: nobody waits for it here."""
@@ -233,7 +261,7 @@ class AmqpTransport:
         partition = self._topology.partition_of(queue)
         if partition is not None and queue not in self._queues:
             self._queues[queue] = self._topology.engine_partition(partition)
-            await _declare(channel, self._queues[queue], self._major)
+            await self._declare(channel, self._queues[queue])
         await channel.basic_qos(prefetch_count=prefetch, timeout=RPC_TIMEOUT_S)
         generation = self._consuming.generation
         receive = partial(self._received, queue, generation)
@@ -305,15 +333,6 @@ async def _publish_one(
         return
     if isinstance(confirmed, Basic.Ack):
         results[i] = PublishResult.CONFIRMED
-
-
-async def _declare(channel: AbstractChannel, queue: Queue, major: int) -> None:
-    arguments = _table(queue.arguments)
-    if major >= 4 and "x-delivery-limit" not in arguments:
-        arguments["x-delivery-limit"] = -1
-    await channel.queue_declare(queue.name, durable=True, arguments=arguments)
-    for exchange, routing_key in queue.bindings:
-        await channel.queue_bind(queue.name, exchange, routing_key)
 
 
 def _table(arguments: Mapping[str, Argument]) -> dict[str, FieldValue]:

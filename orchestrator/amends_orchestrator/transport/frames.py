@@ -13,6 +13,10 @@ from amends_contracts.amqp import AmqpMessage, HeaderValue
 
 PERSISTENT: Final = 2
 SHORT_STRING_BYTES_MAX: Final = 255
+KEPT: Final = ("amends-", "traceparent", "tracestate", "baggage")
+"""Beginnings of the headers that a dead letter keeps."""
+KEPT_BYTES_MAX: Final = 64 * 1024
+"""Of these together. All headers must fit into one frame (128 KiB), or no publication succeeds."""
 
 
 def properties_of(message: AmqpMessage) -> Basic.Properties:
@@ -52,7 +56,7 @@ def rejected(message: AmqpMessage, dead_exchange: str, reason: str) -> AmqpMessa
     The publisher's `user_id` is not ours to claim: it is kept in a header.
     """
     headers: dict[str, HeaderValue] = {
-        **message.headers,
+        **_kept(message.headers),
         "amends-reason": reason[:1000],
         "amends-exchange": message.exchange,
     }
@@ -70,6 +74,12 @@ def rejected(message: AmqpMessage, dead_exchange: str, reason: str) -> AmqpMessa
         headers=headers,
         mandatory=False,
     )
+
+
+def _kept(headers: Mapping[str, HeaderValue]) -> dict[str, HeaderValue]:
+    kept = {name: value for name, value in headers.items() if name.startswith(KEPT)}
+    size = sum(len(name.encode()) + len(str(value).encode()) for name, value in kept.items())
+    return kept if size <= KEPT_BYTES_MAX else {}
 
 
 def _scalars(headers: Mapping[str, object]) -> dict[str, HeaderValue]:

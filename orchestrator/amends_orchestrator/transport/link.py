@@ -8,6 +8,7 @@ link, and the next one is made: there is one way to recover, and it is taken oft
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
@@ -19,6 +20,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 from yarl import URL
 
 from amends_orchestrator.transport.gathering import GatheringTransport
+from amends_orchestrator.transport.tolerance import tolerate
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ CONNECT_TIMEOUT_S: Final = 15.0
 READY_TIMEOUT_S: Final = 120.0
 BACKOFF_S_MAX: Final = 5.0
 ASK_AGAIN_S: Final = 1.0
+STEADY_S: Final = 10.0
+"""A link that was up for less died of something that may well be there still."""
 FRAMES_MAX: Final = 1024
 """Written to a connection and not yet to its socket."""
 
@@ -50,6 +54,10 @@ class _Connection(_Closing, Protocol):
     async def connect(self) -> bool: ...
     async def channel(self) -> AbstractChannel: ...
     async def close(self, exc: Exception) -> None: ...
+
+
+class AnotherChannel(ConnectionError):
+    """Raised by `ready` when a refusal that it can do without has cost it the channel."""
 
 
 class TopologyConflict(Exception):
@@ -96,8 +104,11 @@ class Link:
 
     async def run(self) -> None:
         """Keep the link up until cancelled. Raises TopologyConflict alone."""
+        tolerate()
+        deaths = 0
         while True:
             connection, channel = await self._connect()
+            began = time.monotonic()
             try:
                 await _closed(connection, channel)
             finally:
@@ -106,6 +117,9 @@ class Link:
                 self._lost()
                 await _close(connection)
             log.warning("broker link %s lost; connecting again", self._name)
+            deaths = deaths + 1 if time.monotonic() - began < STEADY_S else 0
+            if deaths > 1:
+                await asyncio.sleep(min(0.1 * 2 ** min(deaths, 10), BACKOFF_S_MAX))
 
     def is_up(self) -> bool:
         """Whether there is a channel."""
@@ -146,11 +160,8 @@ class Link:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await connection.connect()
-                channel = await connection.channel()
-            channel.on_consumer_cancel_callbacks.add(self._consumer_cancelled)
-            self.generation += 1
             async with asyncio.timeout(READY_TIMEOUT_S):
-                await self._ready(channel, _major_version(connection))
+                channel = await self._ready_channel(connection)
         except BaseException as error:
             await _close(connection)
             if isinstance(error, ChannelPreconditionFailed):
@@ -164,6 +175,18 @@ class Link:
         self.channel = channel
         self._up.set()
         return connection, channel
+
+    async def _ready_channel(self, connection: _Connection) -> AbstractChannel:
+        while True:
+            channel = await connection.channel()
+            channel.on_consumer_cancel_callbacks.add(self._consumer_cancelled)
+            self.generation += 1
+            try:
+                await self._ready(channel, _major_version(connection))
+            except AnotherChannel:
+                cast("_Closing", channel).closing.add_done_callback(_retrieve)
+            else:
+                return channel
 
     def _consumer_cancelled(self, frame: spec.Basic.Cancel) -> None:
         log.warning("the broker cancelled consumer %s; making the link anew", frame.consumer_tag)
