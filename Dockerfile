@@ -9,24 +9,26 @@ COPY requirements.lock .
 # Everything that is installed below is held to the lock's versions and hashes.
 RUN uv pip install --system --constraint requirements.lock hatchling
 COPY LICENSE .
+COPY amqp amqp
 COPY contracts contracts
 COPY migrations migrations
 COPY orchestrator orchestrator
 COPY participants participants
-RUN for member in contracts migrations orchestrator participants; do \
+RUN for member in amqp contracts migrations orchestrator participants; do \
         (cd "$member" && python -m hatchling build -t wheel -d /wheels) || exit 1; \
     done
 
 FROM build AS orchestrator-env
 RUN python -m venv --without-pip /app \
     && uv pip install --python /app/bin/python --constraint requirements.lock \
-        /wheels/amends_contracts-*.whl /wheels/amends_migrations-*.whl \
+        /wheels/amends_amqp-*.whl /wheels/amends_contracts-*.whl /wheels/amends_migrations-*.whl \
         /wheels/amends_orchestrator-*.whl
 
 FROM build AS participant-env
 RUN python -m venv --without-pip /app \
     && uv pip install --python /app/bin/python --constraint requirements.lock \
-        /wheels/amends_contracts-*.whl "$(echo /wheels/amends_participants-*.whl)[faststream,otel]"
+        /wheels/amends_amqp-*.whl /wheels/amends_contracts-*.whl \
+        "$(echo /wheels/amends_participants-*.whl)[faststream,otel]"
 
 FROM python:3.13-slim AS base
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin amends

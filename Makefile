@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 STAMP := .venv/.complete
-OURS := contracts migrations participants orchestrator .
+OURS := contracts amqp migrations participants orchestrator .
 PROJECTS := pyproject.toml $(wildcard */pyproject.toml)
 # Unit tests: those that need no server, browser or network.
 UNIT := -m "not servers and not slow and not browser"
@@ -32,7 +32,7 @@ lock:  ## resolve the dependencies again (UPGRADE=1: to the newest)
 	$(BIN)/uv pip compile $(PROJECTS) --quiet --universal --python-version 3.11 --all-extras \
 		--group dev $(if $(UPGRADE),--upgrade) --generate-hashes --no-annotate \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		$(foreach d,amends amends-contracts amends-migrations amends-orchestrator amends-participants,--no-emit-package $(d)) \
+		$(foreach d,amends amends-amqp amends-contracts amends-migrations amends-orchestrator amends-participants,--no-emit-package $(d)) \
 		--output-file requirements.lock
 
 check: style types boundaries unit  ## ruff, pyright, import-linter, tidy test, unit tests

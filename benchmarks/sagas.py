@@ -24,13 +24,13 @@ import aiormq
 import asyncpg
 from pamqp.common import FieldValue
 
+from amends_contracts.amqp import PublishResult
 from amends_contracts.codec import encode_client
 from amends_contracts.definition import Definition
 from amends_contracts.documents import definition_digest
 from amends_contracts.messages import Start
 from amends_contracts.topology import Topology
 from amends_migrations import upgrade
-from amends_orchestrator.engine.ports import PublishResult
 from amends_orchestrator.local import servers
 from amends_orchestrator.store import PostgresStore
 from amends_orchestrator.store.definitions import Definitions

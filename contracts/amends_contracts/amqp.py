@@ -1,10 +1,12 @@
-"""An AMQP message as plain data: what `codec` makes and reads, and transports carry.
+"""An AMQP message as plain data, and what becomes of it: what `codec` makes and reads, and
+transports carry.
 
 No client library appears here.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeAlias
 
 HeaderValue: TypeAlias = str | int | float | bool | None
@@ -25,3 +27,30 @@ class AmqpMessage:
     user_id: str | None = None
     headers: Mapping[str, HeaderValue] = field(default_factory=dict[str, HeaderValue])
     mandatory: bool = True
+
+
+class PublishResult(StrEnum):
+    """What became of one publication; CONFIRMED and RETURNED settle it, UNKNOWN does not."""
+
+    CONFIRMED = "confirmed"
+    RETURNED = "returned"
+    UNKNOWN = "unknown"
+    """A nack, a timeout or a lost connection: publish again under the same message id."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryTag:
+    """Acknowledgement handle; `generation` tells the connection it belongs to."""
+
+    generation: int
+    tag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that arrived, not yet acknowledged."""
+
+    tag: DeliveryTag
+    queue: str
+    message: AmqpMessage
+    redelivered: bool = False

@@ -17,9 +17,9 @@ from typing import NoReturn
 from pydantic import ValidationError
 from sqlalchemy.exc import ProgrammingError
 
+from amends_amqp.link import TopologyConflict
 from amends_contracts.command import CommandError
 from amends_contracts.topology import Topology
-from amends_participants.amqp_link import TopologyConflict
 from amends_participants.app import Participant
 from amends_participants.barrier import store
 from amends_participants.runtime import ParticipantSettings, Runtime

@@ -7,13 +7,8 @@ the orchestrator's embedded mode, which this package never imports.
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, PublishResult
 from amends_contracts.topology import Queue
-
-CONFIRMED = "confirmed"
-RETURNED = "returned"
-UNKNOWN = "unknown"
-"""A nack, a timeout or a lost connection: publish again under the same message id."""
 
 
 class Delivery(Protocol):
@@ -67,8 +62,10 @@ class ParticipantTransport(Protocol):
         """What has arrived, at most `limit`; waits for the first up to `timeout_s`."""
         ...
 
-    async def publish(self, messages: Sequence[AmqpMessage], timeout_s: float) -> Sequence[str]:
-        """Publish with confirms, pipelined: `confirmed`, `returned` or `unknown` for each."""
+    async def publish(
+        self, messages: Sequence[AmqpMessage], timeout_s: float
+    ) -> Sequence[PublishResult]:
+        """Publish with confirms, pipelined; what became of each."""
         ...
 
     async def acknowledge(self, tags: Sequence[Any]) -> None:

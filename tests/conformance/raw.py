@@ -43,11 +43,14 @@ def _table(entry: bytes) -> bytes:
 
 UNDECODABLE: Final = {
     "key": RawProperties(1 << 13, _table(b"\x02\xff\xfeI\x00\x00\x00\x01")),
-    "header-time": RawProperties(1 << 13, _table(b"\x01tT" + b"\xff" * 8)),
-    "time": RawProperties(1 << 6, b"\x7f" + b"\xff" * 7),
     "message-id": RawProperties(1 << 7, b"\x02\xff\xfe"),
 }
 """By what is wrong with it."""
+IMPOSSIBLE_TIMES: Final = (
+    RawProperties(1 << 13, _table(b"\x01tT" + b"\xff" * 8 + b"\x01nI\x00\x00\x00\x01")),
+    RawProperties(1 << 6, b"\x7f" + b"\xff" * 7),
+)
+"""Beyond every calendar; nothing of ours reads a time there."""
 
 
 async def publish_raw(

@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from amends_contracts.amqp import AmqpMessage
-from amends_orchestrator.engine.ports import DeliveryTag, PublishResult
+from amends_contracts.amqp import AmqpMessage, DeliveryTag, PublishResult
 from conformance.transports import Bench, amqp_bench, bodies, gather, memory_bench
 
 CONFIRMED, RETURNED = PublishResult.CONFIRMED, PublishResult.RETURNED

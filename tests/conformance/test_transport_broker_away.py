@@ -5,8 +5,8 @@ import os
 import signal
 import uuid
 
+from amends_contracts.amqp import PublishResult
 from amends_contracts.topology import Topology
-from amends_orchestrator.engine.ports import PublishResult
 from amends_orchestrator.local.servers import Broker
 from amends_orchestrator.transport.amqp import AmqpTransport
 from conformance.transports import Bench, amqp_bench, bodies, gather

@@ -1,20 +1,13 @@
 """RabbitMQ transport: what strangers send and what older brokers left does not stop it."""
 
-import asyncio
 import logging
 
 import pytest
-from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import PublishResult
 from amends_contracts.topology import Queue
-from amends_orchestrator.engine.ports import PublishResult
-from amends_orchestrator.transport.frames import rejected
-from amends_orchestrator.transport.link import Link
-from amends_participants import amqp_link
-from conformance.raw import UNDECODABLE, publish_raw, raw_text
+from conformance.raw import IMPOSSIBLE_TIMES, UNDECODABLE, publish_raw, raw_text
 from conformance.transports import amqp_bench, gather
 
 pytestmark = pytest.mark.servers
@@ -42,6 +35,17 @@ async def test_what_cannot_be_decoded_is_delivered_as_such(
             assert "amends-undecodable" in dead.headers
 
 
+async def test_times_beyond_the_calendar_are_passed_over(broker_url: str, wire_prefix: str) -> None:
+    """No contract has a time in AMQP's own form: the rest of the message is read."""
+    async with amqp_bench(broker_url, wire_prefix) as bench:
+        transport = await bench.open()
+        await transport.consume(bench.topology.partition_queue(0), 100)
+        odd = list(IMPOSSIBLE_TIMES)
+        await publish_raw(broker_url, bench.topology.replies, "reply.flights.00", [*odd])
+        got = await gather(transport, len(odd))
+        assert [dict(delivery.message.headers) for delivery in got] == [{"n": 1}, {}]
+
+
 async def test_a_routing_key_that_is_no_text_is_delivered(
     broker_url: str, wire_prefix: str
 ) -> None:
@@ -55,15 +59,6 @@ async def test_a_routing_key_that_is_no_text_is_delivered(
         odd, good = await gather(transport, 2)
         assert odd.message.routing_key == "reply.x?.00"
         assert odd.tag.generation == good.tag.generation
-
-
-async def test_other_users_of_the_client_see_no_change(broker_url: str, wire_prefix: str) -> None:
-    """Outside our connections, what cannot be decoded raises as it always did."""
-    async with amqp_bench(broker_url, wire_prefix) as bench:
-        await bench.open()
-        data = ContentHeader(properties=UNDECODABLE["message-id"]).marshal()
-        with pytest.raises(UnicodeDecodeError):
-            ContentHeader().unmarshal(data)
 
 
 @pytest.mark.parametrize("difference", [{"x-overflow": "drop-head"}, {"x-delivery-limit": 7}])
@@ -88,47 +83,3 @@ async def test_a_queue_with_other_arguments_is_used_as_it_is(
     for queue in queues:
         (warning,) = [text for text in warnings if f"queue {queue.name} is not" in text]
         assert "inequivalent arg" in warning
-
-
-async def test_a_link_that_dies_when_it_is_up_is_made_anew_ever_more_slowly(
-    broker_url: str,
-) -> None:
-    """A link that never lasts does not hammer the broker, on either side of the wire."""
-    made = {"orchestrator": 0, "participant": 0}
-
-    def dies(channel: AbstractChannel, whose: str) -> None:
-        made[whose] += 1
-        task = asyncio.ensure_future(asyncio.sleep(0.01))
-        task.add_done_callback(lambda _: links[whose].reset())
-
-    async def ready(channel: AbstractChannel, major: int) -> None:
-        dies(channel, "orchestrator")
-
-    async def ready_too(channel: AbstractChannel) -> None:
-        dies(channel, "participant")
-
-    links = {
-        "orchestrator": Link(broker_url, "dies", ready, lambda: None),
-        "participant": amqp_link.Link(broker_url, "dies", ready_too),
-    }
-    tasks = [asyncio.create_task(link.run()) for link in links.values()]
-    await asyncio.sleep(3)
-    await amqp_link.ended(tasks)
-    assert all(2 <= n <= 6 for n in made.values()), made
-
-
-def test_a_dead_letter_keeps_what_is_ours_and_fits_into_a_frame() -> None:
-    """Of the headers only ours and the trace's are kept, and none of them if they are too big."""
-    ours = {"amends-key": "k", "traceparent": "t"}
-    message = AmqpMessage(
-        exchange="e",
-        routing_key="r",
-        body=b"",
-        headers={**ours, "foreign": "x" * 127_000},
-    )
-    said = {"amends-reason": "why", "amends-exchange": "e"}
-    assert rejected(message, "dead", "why").headers == {**ours, **said}
-    big = AmqpMessage(
-        exchange="e", routing_key="r", body=b"", headers={**ours, "amends-big": "ä" * 40_000}
-    )
-    assert rejected(big, "dead", "why").headers == said

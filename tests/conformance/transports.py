@@ -5,15 +5,15 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiormq
 from aiormq.abc import AbstractConnection, DeliveredMessage
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, Delivery
 from amends_contracts.topology import Queue, Topology
-from amends_orchestrator.engine.ports import Delivery, Transport
+from amends_orchestrator.engine.ports import Transport
 from amends_orchestrator.transport.amqp import AmqpTransport
-from amends_orchestrator.transport.frames import message_of
 from amends_orchestrator.transport.memory import MemoryBroker, MemoryTransport
 
 PARTITIONS = 3
@@ -99,6 +99,24 @@ async def memory_bench() -> AsyncGenerator[Bench]:
         await transport.close()
 
 
+def _seen(delivered: DeliveredMessage) -> AmqpMessage:
+    """What another client makes of a message, as far as the suite asks for it."""
+    properties = delivered.header.properties
+    headers: dict[str, Any] = properties.headers or {}
+    return AmqpMessage(
+        exchange=delivered.exchange or "",
+        routing_key=delivered.routing_key or "",
+        body=delivered.body,
+        message_id=properties.message_id,
+        type=properties.message_type,
+        correlation_id=properties.correlation_id,
+        reply_to=properties.reply_to,
+        content_type=properties.content_type,
+        user_id=properties.user_id,
+        headers={k: v for k, v in headers.items() if isinstance(v, str | int | float | bool)},
+    )
+
+
 @asynccontextmanager
 async def amqp_bench(url: str, prefix: str) -> AsyncGenerator[Bench]:
     """A real broker."""
@@ -132,7 +150,7 @@ async def amqp_bench(url: str, prefix: str) -> AsyncGenerator[Bench]:
 
             async def receive(message: DeliveredMessage) -> None:
                 if not taken and message.delivery_tag is not None:
-                    taken.append(message_of(message))
+                    taken.append(_seen(message))
                     await channel.basic_ack(message.delivery_tag)
                     arrived.set()
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag
 from amends_contracts.codec import encode_batch, encode_client, encode_hello, encode_reply
 from amends_contracts.messages import (
     JSON_TYPE,
@@ -30,7 +30,7 @@ from amends_orchestrator.core.inputs import ReplyReceived
 from amends_orchestrator.engine.catalog import Catalog, Schema
 from amends_orchestrator.engine.clock import SystemClock
 from amends_orchestrator.engine.edge import Edge, Reading
-from amends_orchestrator.engine.ports import BadData, Delivery, DeliveryTag, StoreUnavailable
+from amends_orchestrator.engine.ports import BadData, StoreUnavailable
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.work import ForSaga
 from amends_orchestrator.store.memory import MemoryStore

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, PublishResult
 from amends_contracts.codec import dump_messages, encode_reply
 from amends_contracts.messages import Command, Outcome, StartAnswer, to_body
 from amends_contracts.names import SagaId
@@ -17,14 +17,7 @@ from amends_orchestrator.core.inputs import CancelRequested, Input, ReplyReceive
 from amends_orchestrator.core.journal import StepUndeliverable
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.engine.ids import uuid7
-from amends_orchestrator.engine.ports import (
-    BadData,
-    Batch,
-    Conflict,
-    OutboxWrite,
-    PublishResult,
-    StoreUnavailable,
-)
+from amends_orchestrator.engine.ports import BadData, Batch, Conflict, OutboxWrite, StoreUnavailable
 from amends_orchestrator.store.memory import MemoryStore
 from amends_orchestrator.transport.memory import MemoryTransport
 from amends_orchestrator.transport.memory_broker import MemoryConsumer

@@ -13,12 +13,12 @@ from typing import Any
 
 import asyncpg
 
+from amends_contracts.amqp import PublishResult
 from amends_contracts.codec import encode_client
 from amends_contracts.definition import Definition
 from amends_contracts.documents import definition_digest
 from amends_contracts.messages import Json, Start
 from amends_contracts.topology import Topology
-from amends_orchestrator.engine.ports import PublishResult
 from amends_orchestrator.store import PostgresStore
 from amends_orchestrator.store.definitions import Definitions
 from engine.harness import SECRET, TRIP

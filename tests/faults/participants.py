@@ -15,12 +15,12 @@ import aiormq
 import asyncpg
 from pamqp.common import FieldValue
 
+from amends_contracts.amqp import Delivery, PublishResult
 from amends_contracts.codec import decode_command, encode_reply
 from amends_contracts.messages import Command, Json, Outcome, Reply, to_body
 from amends_contracts.names import MessageId, Op
 from amends_contracts.problems import PROBLEM_CONTENT_TYPE
 from amends_contracts.topology import Queue, Topology
-from amends_orchestrator.engine.ports import Delivery, PublishResult
 from amends_orchestrator.transport.amqp import AmqpTransport
 
 TABLES = """

@@ -1,4 +1,4 @@
-"""What is shipped: wheels of all five distributions, which are whole without this checkout."""
+"""What is shipped: wheels of all six distributions, which are whole without this checkout."""
 
 import re
 import zipfile
@@ -9,10 +9,11 @@ import pytest
 
 from house.fresh import ROOT, build, environment, run
 
-FOLDERS = ("contracts", "migrations", "participants", "orchestrator", ".")
+FOLDERS = ("contracts", "amqp", "migrations", "participants", "orchestrator", ".")
 OURS = {
     "amends",
-    *("amends_contracts", "amends_migrations", "amends_orchestrator", "amends_participants"),
+    *("amends_amqp", "amends_contracts", "amends_migrations"),
+    *("amends_orchestrator", "amends_participants"),
 }
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory, wheels: list[Path]) -> Pa
     return environment(tmp_path_factory.mktemp("installed"), wheels).parent
 
 
-def test_all_five_say_what_they_are(wheels: list[Path]) -> None:
+def test_all_six_say_what_they_are(wheels: list[Path]) -> None:
     """Each carries the license's text, the same as the checkout's, and a page for its readers."""
     text = (ROOT / "LICENSE").read_bytes()
     found: dict[str, tuple[bool, str | None, bool]] = {}

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Wheels of the contracts and the participants, built from this checkout."""
-    return build(["contracts", "participants"], tmp_path_factory.mktemp("wheels"))
+    return build(["contracts", "amqp", "participants"], tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,10 @@ def test_a_participant_installs_no_orchestrator(python: Path) -> None:
     listing = "import importlib.metadata as m; print(*(d.name for d in m.distributions()))"
     installed = set(run(python, "-I", "-c", listing).lower().split())
     ours = {name for name in installed if name.startswith("amends")}
-    assert (ours, installed & FORBIDDEN) == ({"amends-contracts", "amends-participants"}, set())
+    assert (ours, installed & FORBIDDEN) == (
+        {"amends-amqp", "amends-contracts", "amends-participants"},
+        set(),
+    )
 
 
 def test_the_sdk_imports_without_extras(python: Path) -> None:
@@ -53,5 +56,6 @@ def test_wheels_carry_license_and_types(wheels: list[Path]) -> None:
         )
         for package, names in contents.items()
     } == {
-        package: ["LICENSE", "py.typed"] for package in ("amends_contracts", "amends_participants")
+        package: ["LICENSE", "py.typed"]
+        for package in ("amends_amqp", "amends_contracts", "amends_participants")
     }

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("contracts", "participants", "orchestrator", "migrations")
+PACKAGES = ("contracts", "amqp", "participants", "orchestrator", "migrations")
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 VAGUE_NAMES = frozenset({"utils", "util", "helpers", "common", "manager", "base", "misc"})

@@ -2,8 +2,6 @@
 
 import pytest
 
-from amends_contracts.amqp import AmqpMessage
-from amends_participants import transport_amqp
 from conformance.raw import UNDECODABLE, publish_raw
 from participants.bank import bank
 from participants.caller import Caller, Step, told
@@ -28,13 +26,3 @@ async def test_commands_that_cannot_be_decoded_are_dead_lettered(
     assert all("amends-undecodable" in letter.headers for letter in caller.dead)
     assert all("amends-reason" in letter.headers for letter in caller.dead)
     assert "lost the broker" not in caplog.text
-
-
-def test_a_dead_letter_keeps_what_is_ours_and_fits_into_a_frame() -> None:
-    """Of the headers only ours and the trace's are kept, and none of them if they are too big."""
-    ours = {"amends-key": "k", "traceparent": "t"}
-    said = {"amends-reason": "why", "amends-exchange": "e"}
-    for more, kept in (({"foreign": "x" * 127_000}, ours), ({"amends-big": "x" * 70_000}, {})):
-        message = AmqpMessage(exchange="e", routing_key="r", body=b"", headers={**ours, **more})
-        dead = transport_amqp._dead(message, "dead", "why")  # pyright: ignore[reportPrivateUsage]  # only a full broker frame shows it from outside
-        assert dead.headers == {**kept, **said}

@@ -1,21 +1,19 @@
 """What `amends doctor` asks the broker: what is declared, who consumes, what waits, what died."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
-
+from amends_amqp.connection import Connection
+from amends_amqp.errors import NOT_FOUND, Refused
+from amends_contracts.amqp import AmqpMessage
 from amends_contracts.topology import Topology
 from amends_orchestrator.cli.finding import Finding, bad, note, ok
 from amends_orchestrator.cli.schema import without_password
 
-CONNECT_S = 10.0
-AMQP_PORT, AMQPS_PORT = 5672, 5671
+ASK_S = 10.0
+LOOK_S = 1.0
+"""How long dead letters are waited for, once it is known that there are some."""
 BACKLOG_NOTE = 10_000
 DEAD_SHOWN = 3
 
@@ -32,41 +30,83 @@ async def check(
     url: str, topology: Topology, partitions: int, services: Mapping[str, bool]
 ) -> AsyncGenerator[Finding]:
     """All checks; `services` tells of each whether sagas are running that may need it."""
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # the finding says it
+    broker = _Broker(url)
     try:
-        await _reach(url)
-        connection = await aio_pika.connect(url, timeout=CONNECT_S)
-    except (OSError, TimeoutError, AMQPError, ValueError) as error:
+        await broker.reach()
+    except (OSError, TimeoutError, ValueError) as error:
         yield bad(
             "broker",
             f"{without_password(url)} cannot be reached: {error or type(error).__name__}",
             "Check AMENDS_BROKER_URL, and that RabbitMQ runs. Sagas wait and go on by themselves.",
         )
         return
-    async with connection:
+    try:
         yield ok("broker", without_password(url))
-        async for finding in _engine(connection, topology, partitions):
+        async for finding in _engine(broker, topology, partitions):
             yield finding
         for service, running in services.items():
-            yield await _service(connection, topology, service, running)
-        yield await _dead(connection, topology)
+            yield await _service(broker, topology, service, running)
+        yield await _dead(broker, topology)
+    finally:
+        await broker.close()
 
 
-async def _reach(url: str) -> None:
-    """Raise where nobody listens: aio-pika leaves a warning behind when it finds out itself."""
-    parts = urlsplit(url)
-    default = AMQPS_PORT if parts.scheme == "amqps" else AMQP_PORT
-    async with asyncio.timeout(CONNECT_S):
-        _, writer = await asyncio.open_connection(parts.hostname, parts.port or default)
-    writer.close()
-    await writer.wait_closed()
+class _Broker:
+    """Asks one question after the other; a refusal costs the connection, and the next is made."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: Connection | None = None
+
+    async def reach(self) -> Connection:
+        """A connection that is open."""
+        if self._connection is None or self._connection.is_closed:
+            async with asyncio.timeout(ASK_S):
+                self._connection = await Connection.connect(self._url, name="amends doctor")
+        return self._connection
+
+    async def close(self) -> None:
+        """Take leave."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def depth(self, queue: str) -> Depth | None:
+        """None if the queue is not there."""
+        connection = await self.reach()
+        try:
+            async with asyncio.timeout(ASK_S):
+                return Depth(*await connection.declare_queue(queue, {}, passive=True))
+        except Refused as refused:
+            if refused.code == NOT_FOUND:
+                return None
+            raise
+
+    async def look(self, queue: str, count: int) -> list[AmqpMessage]:
+        """The first few messages. They are put back."""
+        connection = await self.reach()
+        found: dict[int, AmqpMessage] = {}
+        enough = asyncio.Event()
+
+        def receive(message: AmqpMessage, tag: int, _: bool) -> None:
+            found[tag] = message
+            if len(found) >= count:
+                enough.set()
+
+        async with asyncio.timeout(ASK_S):
+            consumer = await connection.consume(queue, count, receive)
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await enough.wait()
+            except TimeoutError:
+                pass
+            await connection.cancel(consumer)
+        connection.requeue(found)
+        return list(found.values())
 
 
-async def _engine(
-    connection: AbstractConnection, topology: Topology, partitions: int
-) -> AsyncGenerator[Finding]:
+async def _engine(broker: _Broker, topology: Topology, partitions: int) -> AsyncGenerator[Finding]:
     queues = topology.engine_queues(partitions)
-    depths = {queue.name: await _depth(connection, queue.name) for queue in queues}
+    depths = {queue.name: await broker.depth(queue.name) for queue in queues}
     missing = [name for name, depth in depths.items() if depth is None]
     if missing:
         yield bad(
@@ -91,12 +131,10 @@ async def _engine(
         yield ok("queues", said)
 
 
-async def _service(
-    connection: AbstractConnection, topology: Topology, service: str, running: bool
-) -> Finding:
+async def _service(broker: _Broker, topology: Topology, service: str, running: bool) -> Finding:
     check = f"service {service}"
-    do = await _depth(connection, topology.do_queue(service))
-    undo = await _depth(connection, topology.undo_queue(service))
+    do = await broker.depth(topology.do_queue(service))
+    undo = await broker.depth(topology.undo_queue(service))
     start = f"Start it: its steps wait and go on by themselves. amends-participant {service}:app"
     if do is None or undo is None:
         said = "undeliverable: nobody has declared its queues"
@@ -110,11 +148,11 @@ async def _service(
     return ok(check, waiting)
 
 
-async def _dead(connection: AbstractConnection, topology: Topology) -> Finding:
-    depth = await _depth(connection, topology.dead)
+async def _dead(broker: _Broker, topology: Topology) -> Finding:
+    depth = await broker.depth(topology.dead)
     if depth is None or not depth.waiting:
         return ok("dead letters", "none")
-    reasons = await _reasons(connection, topology.dead)
+    reasons = [_reason(letter) for letter in await broker.look(topology.dead, DEAD_SHOWN)]
     return bad(
         "dead letters",
         f"{depth.waiting} in {topology.dead}: {'; '.join(reasons)}",
@@ -122,30 +160,6 @@ async def _dead(connection: AbstractConnection, topology: Topology) -> Finding:
     )
 
 
-async def _reasons(connection: AbstractConnection, queue: str) -> list[str]:
-    """Why the first few died. They are put back."""
-    async with connection.channel() as channel:
-        source = await channel.get_queue(queue, ensure=True)
-        got = [await source.get(fail=False, timeout=CONNECT_S) for _ in range(DEAD_SHOWN)]
-        messages = [message for message in got if message is not None]
-        found: list[str] = []
-        for message in messages:
-            reason = message.headers.get("amends-reason") or message.headers.get(
-                "x-first-death-reason"
-            )
-            found.append(f"{message.type or message.routing_key or 'a message'} ({reason})")
-        for message in messages:
-            await message.nack(requeue=True)
-    return found
-
-
-async def _depth(connection: AbstractConnection, queue: str) -> Depth | None:
-    """None if the queue is not there; that closes the channel, so each question has its own."""
-    channel: AbstractChannel = await connection.channel()
-    try:
-        declared = await channel.declare_queue(queue, passive=True)
-    except ChannelNotFoundEntity:
-        return None
-    result = declared.declaration_result
-    await channel.close()
-    return Depth(result.message_count or 0, result.consumer_count or 0)
+def _reason(letter: AmqpMessage) -> str:
+    reason = letter.headers.get("amends-reason") or letter.headers.get("x-first-death-reason")
+    return f"{letter.type or letter.routing_key or 'a message'} ({reason})"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol, cast
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, Delivery
 from amends_contracts.codec import (
     BadBody,
     BadMember,
@@ -43,7 +43,7 @@ from amends_orchestrator.core.inputs import CancelRequested, DeadLettered, Reply
 from amends_orchestrator.engine.catalog import Catalog, bad_output
 from amends_orchestrator.engine.dispatch import input_digest
 from amends_orchestrator.engine.ids import new_saga_id
-from amends_orchestrator.engine.ports import Clock, Delivery, StoreUnavailable
+from amends_orchestrator.engine.ports import Clock, StoreUnavailable
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, Work
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.engine.commit import Committer, Durable, Settlements
@@ -22,14 +22,7 @@ from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.edge import Edge, Reading
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
-from amends_orchestrator.engine.ports import (
-    Clock,
-    Delivery,
-    DeliveryTag,
-    Store,
-    StoreUnavailable,
-    Transport,
-)
+from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable, Transport
 from amends_orchestrator.engine.relay import Relay
 from amends_orchestrator.engine.tasks import Tasks
 from amends_orchestrator.engine.tracing import Tracing

@@ -7,11 +7,10 @@ them. One conformance suite (tests/conformance) holds every implementation to th
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag, PublishResult
 from amends_contracts.messages import CommandInfo, Hello, Json
 from amends_contracts.names import SagaId
 from amends_orchestrator.core.decision import JournalRow
@@ -218,32 +217,6 @@ class Store(Protocol):
 
 
 # --- Transport ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryTag:
-    """Acknowledgement handle; `generation` tells the channel it belongs to."""
-
-    generation: int
-    tag: int
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message that arrived, not yet acknowledged."""
-
-    tag: DeliveryTag
-    queue: str
-    message: AmqpMessage
-    redelivered: bool = False
-
-
-class PublishResult(StrEnum):
-    """What became of one publication; CONFIRMED and RETURNED settle it, UNKNOWN does not."""
-
-    CONFIRMED = "confirmed"
-    RETURNED = "returned"
-    UNKNOWN = "unknown"
 
 
 class Transport(Protocol):

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, PublishResult
 from amends_contracts.codec import WireError, dump_messages, load_messages
 from amends_contracts.names import service_of, split_key
 from amends_orchestrator.core.inputs import Returned
 from amends_orchestrator.engine.commit import Settlements
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.inbox import Inbox
-from amends_orchestrator.engine.ports import Clock, OutboxWrite, PublishResult, Transport
+from amends_orchestrator.engine.ports import Clock, OutboxWrite, Transport
 from amends_orchestrator.engine.tasks import Tasks
 from amends_orchestrator.engine.work import ForSaga
 

@@ -8,12 +8,13 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from amends_contracts.amqp import DeliveryTag
 from amends_contracts.messages import Start, StartAnswer, Trace
 from amends_contracts.names import SagaId
 from amends_orchestrator.core.decision import Decision, Refused
 from amends_orchestrator.core.inputs import Input
 from amends_orchestrator.engine.catalog import Registered
-from amends_orchestrator.engine.ports import DeliveryTag, Due
+from amends_orchestrator.engine.ports import Due
 
 Result: TypeAlias = Decision | Refused | StartAnswer
 

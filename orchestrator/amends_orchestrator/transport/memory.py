@@ -9,10 +9,9 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from amends_contracts.amqp import AmqpMessage
+from amends_amqp.dead_letters import rejected
+from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag, PublishResult
 from amends_contracts.topology import Queue, Topology
-from amends_orchestrator.engine.ports import Delivery, DeliveryTag, PublishResult
-from amends_orchestrator.transport.frames import rejected
 from amends_orchestrator.transport.memory_broker import MemoryBroker, MemoryConsumer, UnknownEntity
 
 __all__ = ["MemoryBroker", "MemoryParticipantTransport", "MemoryTransport", "UnknownEntity"]

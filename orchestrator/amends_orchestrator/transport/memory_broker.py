@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeAlias
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, PublishResult
 from amends_contracts.topology import Exchange, Queue
-from amends_orchestrator.engine.ports import PublishResult
 
 
 class UnknownEntity(LookupError):

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, PublishResult
 from amends_contracts.codec import (
     WireError,
     decode_answer,
@@ -23,7 +23,7 @@ from amends_contracts.problems import Problem, ProblemType
 from amends_contracts.topology import Queue, Topology
 from amends_participants.client.asking import backoff, is_passing
 from amends_participants.client.errors import Refused, Unavailable
-from amends_participants.transport import CONFIRMED, RETURNED, ParticipantTransport
+from amends_participants.transport import ParticipantTransport
 
 log = logging.getLogger(__name__)
 
@@ -109,10 +109,10 @@ class Broker:
         try:
             async for _ in backoff():
                 (result,) = await self._transport.publish([question], CONFIRM_TIMEOUT_S)
-                if result == RETURNED:
+                if result is PublishResult.RETURNED:
                     said[0] = "no orchestrator has declared its queues there"
                     continue
-                if result != CONFIRMED:
+                if result is not PublishResult.CONFIRMED:
                     said[0] = "the broker did not confirm"
                     continue
                 said[0] = "no orchestrator answered"

@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import Final
 
-from amends_contracts.amqp import AmqpMessage
-from amends_participants.transport import RETURNED, UNKNOWN, ParticipantTransport
+from amends_contracts.amqp import AmqpMessage, PublishResult
+from amends_participants.transport import ParticipantTransport
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +23,16 @@ async def publish_surely(
     while left:
         results = await transport.publish(left, timeout_s)
         for message, result in zip(left, results, strict=True):
-            if result == RETURNED:
+            if result is PublishResult.RETURNED:
                 log.warning(
                     "nobody takes replies at %s: %s was returned; is the orchestrator's"
                     " AMENDS_PREFIX the same?",
                     message.routing_key,
                     message.message_id,
                 )
-        left = [m for m, result in zip(left, results, strict=True) if result == UNKNOWN]
+        left = [
+            m for m, result in zip(left, results, strict=True) if result is PublishResult.UNKNOWN
+        ]
         if left:
             await asyncio.sleep(random.uniform(0, backoff_s))
             backoff_s = min(BACKOFF_S_MAX, backoff_s * 2)

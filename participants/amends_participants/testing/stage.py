@@ -9,12 +9,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, PublishResult
 from amends_contracts.codec import decode_reply
 from amends_contracts.messages import Outcome, Reply
 from amends_contracts.topology import Queue
 from amends_participants.runtime.database import Database
-from amends_participants.transport import CONFIRMED
 
 T = TypeVar("T")
 
@@ -85,7 +84,9 @@ class StageTransport:
         self._open.update({d.tag: d for d in taken})
         return taken
 
-    async def publish(self, messages: Sequence[AmqpMessage], timeout_s: float) -> Sequence[str]:
+    async def publish(
+        self, messages: Sequence[AmqpMessage], timeout_s: float
+    ) -> Sequence[PublishResult]:
         """Keep replies; all else is confirmed and forgotten."""
         for message in messages:
             if message.correlation_id is None:
@@ -95,7 +96,7 @@ class StageTransport:
                 async with self._heard:
                     self._replies[reply.message_id.removesuffix(":reply")].append(reply)
                     self._heard.notify_all()
-        return [CONFIRMED] * len(messages)
+        return [PublishResult.CONFIRMED] * len(messages)
 
     async def acknowledge(self, tags: Sequence[Any]) -> None:
         """Done with."""
