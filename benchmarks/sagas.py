@@ -35,6 +35,7 @@ from amends_orchestrator.local import servers
 from amends_orchestrator.store import PostgresStore
 from amends_orchestrator.store.definitions import Definitions
 from amends_orchestrator.transport.amqp import AmqpTransport
+from benchmarks._processes import cpu_ms
 from benchmarks._services import TABLE
 
 SERVICES = ("one", "two", "three", "four")
@@ -75,9 +76,9 @@ async def _measure(
         measured: dict[str, Any] = {}
         for name, rate, sign in (("success", 400, 1), ("compensating", 250, -1)):
             count = int(rate * seconds)
-            before = _cpu_ms(components)
+            before = cpu_ms(components)
             measured[f"{name}_sagas_per_s"] = round(await load.rate(name, count, sign))
-            spent = {part: ms - before[part] for part, ms in _cpu_ms(components).items()}
+            spent = {part: ms - before[part] for part, ms in cpu_ms(components).items()}
             spent["all"] = sum(spent.values())
             measured[f"{name}_cpu_ms_per_saga"] = {
                 part: round(ms / count, 2) for part, ms in spent.items()
@@ -265,32 +266,6 @@ def _processes(database_url: str, broker_url: str) -> Generator[tuple[int, int]]
             process.terminate()
         for process in running:
             process.wait(30)
-
-
-def _cpu_ms(components: Mapping[str, int]) -> dict[str, float]:
-    """Processor time so far of processes and their children; nothing where there is no /proc."""
-    per_tick_ms = 1000 / os.sysconf("SC_CLK_TCK")
-    parents: dict[int, int] = {}
-    spent_ms: dict[int, float] = {}
-    reaped_ms: dict[int, float] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        pid = int(entry.parent.name)
-        parents[pid] = int(fields[1])
-        spent_ms[pid] = (int(fields[11]) + int(fields[12])) * per_tick_ms
-        reaped_ms[pid] = (int(fields[13]) + int(fields[14])) * per_tick_ms
-    roots = {pid: name for name, pid in components.items()}
-    total = dict.fromkeys(components, 0.0)
-    for pid, ms in spent_ms.items():
-        above = pid
-        while above and above not in roots:
-            above = parents.get(above, 0)
-        if above:
-            total[roots[above]] += ms + reaped_ms[pid]
-    return total
 
 
 def _rss_mb(pid: int) -> float:
