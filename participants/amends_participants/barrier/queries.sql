@@ -9,29 +9,48 @@ VALUES ($1, $2, $3, 'action', 'running', $4)
 ON CONFLICT (key) DO NOTHING
 RETURNING key
 
--- name: open_actions
--- The same for several keys, in their order: those that come back are new.
-INSERT INTO amends_barrier (key, service, command, op, state, digest)
-SELECT key, $1, command, 'action', 'running', digest
-FROM unnest($2::text[], $3::text[], $4::text[]) AS arrived (key, command, digest)
+-- name: known_keys
+-- Which of these keys have a row. One look into the index for each, whatever the planner thinks of
+-- a table that was empty when it was asked.
+SELECT key FROM unnest($1::text[]) AS wanted (key)
+WHERE (SELECT true FROM amends_barrier WHERE amends_barrier.key = wanted.key)
+
+-- name: record_actions
+-- The answers of several actions without a row, in the order of their keys. Those that come back
+-- are new; waits for whoever is inserting the same key (up to lock_timeout).
+INSERT INTO amends_barrier (key, service, command, op, state, attempt_closed, digest, outcome,
+                            body, retry_after_s, usage)
+SELECT key, $1, command, 'action', state, attempt, digest, outcome, body, retry_after_s, usage
+FROM unnest($2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::bytea[],
+            $9::double precision[], $10::text[])
+    AS done (key, command, state, attempt, digest, outcome, body, retry_after_s, usage)
 ORDER BY key COLLATE "C"
 ON CONFLICT (key) DO NOTHING
 RETURNING key
 
--- name: close_opened
--- Takes back rows that this transaction has put: nothing was done under their keys.
-DELETE FROM amends_barrier WHERE key = ANY($1::text[]) AND state = 'running'
-
--- name: record_successes
--- The answers of actions whose rows this transaction has put. Not an UPDATE: a conflict finds its
--- row through the key, whatever the planner thinks of a table that was empty when it was asked.
-INSERT INTO amends_barrier (key, service, command, op, state, attempt_closed, outcome, body, usage)
-SELECT key, $1, command, 'action', 'succeeded', attempt, 'succeeded', body, usage
-FROM unnest($2::text[], $3::text[], $4::integer[], $5::bytea[], $6::text[])
-    AS done (key, command, attempt, body, usage)
-ON CONFLICT (key) DO UPDATE SET state = excluded.state, outcome = excluded.outcome,
-    attempt_closed = excluded.attempt_closed, body = excluded.body, usage = excluded.usage,
+-- name: record_undos
+-- The answers of several compensations, and `undone` for the actions of those that succeeded: these
+-- come with their undo's key, and keep what they were answered. Their rows are locked. Not an
+-- UPDATE: a conflict finds its row through the key. An own row whose attempt was closed meanwhile
+-- does not come back.
+INSERT INTO amends_barrier (key, service, command, op, state, attempt_closed, outcome, body,
+                            retry_after_s, usage, undo_key)
+SELECT key, $1, command, CASE WHEN undo_key IS NULL THEN 'compensation' ELSE 'action' END, state,
+    attempt, outcome, body, retry_after_s, usage, undo_key
+FROM unnest($2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::bytea[],
+            $8::double precision[], $9::text[], $10::text[])
+    AS done (key, command, state, attempt, outcome, body, retry_after_s, usage, undo_key)
+ORDER BY key COLLATE "C"
+ON CONFLICT (key) DO UPDATE SET state = excluded.state, undo_key = excluded.undo_key,
+    attempt_closed = greatest(amends_barrier.attempt_closed, excluded.attempt_closed),
+    outcome = CASE WHEN excluded.undo_key IS NULL THEN excluded.outcome
+        ELSE amends_barrier.outcome END,
+    body = CASE WHEN excluded.undo_key IS NULL THEN excluded.body ELSE amends_barrier.body END,
+    retry_after_s = excluded.retry_after_s,
+    usage = CASE WHEN excluded.undo_key IS NULL THEN excluded.usage ELSE amends_barrier.usage END,
     changed_at = now()
+WHERE excluded.undo_key IS NOT NULL OR amends_barrier.attempt_closed < excluded.attempt_closed
+RETURNING key
 
 -- name: bury
 -- The tombstone of an action that never arrived. No row comes back if the key is taken.
@@ -48,9 +67,17 @@ ON CONFLICT (key) DO NOTHING
 RETURNING key
 
 -- name: lock_rows
--- Locks an action's row, and its compensation's, in the order of their keys.
-SELECT key, command, state, attempt_closed, digest, undo_key, outcome, body, retry_after_s, usage
-FROM amends_barrier WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE
+-- Locks an action's row, and its compensation's, in the order given, which is that of the keys.
+-- LATERAL with a lock of its own looks each key up in the index, as in known_keys.
+SELECT row.* FROM unnest($1::text[]) AS wanted (key), LATERAL (
+    SELECT key, command, state, attempt_closed, digest, undo_key, outcome, body, retry_after_s, usage
+    FROM amends_barrier WHERE amends_barrier.key = wanted.key FOR UPDATE) AS row
+
+-- name: lock_free_rows
+-- The same without waiting: rows that others have locked are left out.
+SELECT row.* FROM unnest($1::text[]) AS wanted (key), LATERAL (
+    SELECT key, command, state, attempt_closed, digest, undo_key, outcome, body, retry_after_s, usage
+    FROM amends_barrier WHERE amends_barrier.key = wanted.key FOR UPDATE SKIP LOCKED) AS row
 
 -- name: read_row
 -- One row without a lock.

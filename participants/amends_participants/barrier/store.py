@@ -87,39 +87,60 @@ async def open_action(
             return rows[key]
 
 
-async def open_actions(
-    conn: AsyncConnection, service: str, commands: Sequence[Command]
-) -> set[Key]:
-    """Put the rows of several actions, each key once; the keys of those that are new."""
-    keys, types = [c.key for c in commands], [c.type for c in commands]
-    digests = [c.digest for c in commands]
-    return {Key(key) for (key,) in await _run(conn, "open_actions", service, keys, types, digests)}
+async def known_keys(conn: AsyncConnection, keys: Sequence[Key]) -> set[Key]:
+    """Which of these have a row."""
+    return {Key(key) for (key,) in await _run(conn, "known_keys", list(keys))}
 
 
-async def close_opened(conn: AsyncConnection, keys: Sequence[Key]) -> None:
-    """Take back rows that this transaction has put, of actions whose turn did not come."""
-    await _run(conn, "close_opened", list(keys))
-
-
-async def record_successes(
+async def record_actions(
     conn: AsyncConnection, service: str, done: Sequence[tuple[Command, Answer]]
-) -> None:
-    """Store the answers of several actions that `open_actions` has just put."""
-    await _run(
-        conn,
-        "record_successes",
-        service,
-        [command.key for command, _ in done],
-        [command.type for command, _ in done],
-        [command.attempt for command, _ in done],
-        [answer.body for _, answer in done],
-        [_usage_text(answer) for _, answer in done],
+) -> bool:
+    """Store the answers of several actions without a row; False if any has one by now."""
+    columns = [_recorded(command, answer) for command, answer in done]
+    keys, types, states, attempts, *rest = zip(*columns, strict=True)
+    digests = [command.digest for command, _ in done]
+    made = await _run(
+        conn, "record_actions", service, keys, types, states, attempts, digests, *rest
     )
+    return len(made) == len(done)
+
+
+async def record_undos(
+    conn: AsyncConnection, service: str, done: Sequence[tuple[Command, Answer]]
+) -> bool:
+    """Store the answers of several compensations, and which actions they have undone.
+
+    Their actions' rows are there, and locked. False if another delivery was answered meanwhile.
+    """
+    rows = [(*_recorded(command, answer), None) for command, answer in done]
+    rows += [
+        (command.compensates, command.type, State.UNDONE.value, 0, *_UNDONE, command.key)
+        for command, answer in done
+        if answer.outcome is Outcome.SUCCEEDED
+    ]
+    made = await _run(conn, "record_undos", service, *zip(*rows, strict=True))
+    return len(made) == len(rows)
+
+
+_UNDONE: Final = (Outcome.SUCCEEDED.value, b"", None, None)
+"""What stands for an answer in the row of an action that is there, and keeps its own."""
+
+
+def _recorded(command: Command, answer: Answer) -> tuple[Any, ...]:
+    """Key, type, state, attempt, outcome, body, retry_after_s, usage."""
+    state, outcome, usage = state_of(answer).value, answer.outcome.value, _usage_text(answer)
+    told = (outcome, answer.body, answer.retry_after_s, usage)
+    return (command.key, command.type, state, command.attempt, *told)
 
 
 async def lock_rows(conn: AsyncConnection, keys: Sequence[Key]) -> dict[Key, Row]:
     """Lock and read; keys without a row are missing."""
-    return {row.key: row for row in map(_row, await _run(conn, "lock_rows", list(keys)))}
+    return {row.key: row for row in map(_row, await _run(conn, "lock_rows", sorted(keys)))}
+
+
+async def lock_free_rows(conn: AsyncConnection, keys: Sequence[Key]) -> dict[Key, Row]:
+    """The same without waiting; keys whose row is locked are missing, too."""
+    return {row.key: row for row in map(_row, await _run(conn, "lock_free_rows", sorted(keys)))}
 
 
 async def read_row(conn: AsyncConnection, key: Key) -> Row | None:

@@ -26,7 +26,8 @@ from amends_participants.runtime.outside import Job
 from amends_participants.runtime.replies import reply_message
 from amends_participants.runtime.scope import Scope
 from amends_participants.runtime.slots import Slots
-from amends_participants.runtime.together import Together
+from amends_participants.runtime.taken import Taken
+from amends_participants.runtime.together import Desk, Together
 from amends_participants.trace import Span, Tracing
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Answering:
         publish: Publish,
         say: Publish,
         crowded: Callable[[bool, bool], Awaitable[None]],
+        desk: Desk,
     ) -> None:
         self._scope = scope
         self._tracing = tracing
@@ -57,10 +59,24 @@ class Answering:
         """Told (undo lane?, whether) when jobs wait for a slot that were taken from the broker."""
         self._in_database = Slots(scope.settings.concurrency)
         self._outside = Slots(scope.settings.concurrency)
-        self._together = Together(scope, self._in_database)
+        self._together = Together(scope, self._in_database, desk)
         self._waiting = {False: 0, True: 0}
         self.active: Counter[Key] = Counter()
         """Keys at work here and now, outside the database."""
+
+    def group(self, taken: Taken) -> bool:
+        """Leave a command to the groups, which tell the desk; False: it is for `answer`."""
+        command = taken.command
+        if command.op is Op.ACTION:
+            registration = self._scope.app.find_action(command.type)
+        elif command.op is Op.COMPENSATION:
+            registration = self._scope.app.find_undo(command.type)
+        else:
+            return False
+        if registration is None or registration.spec.effect is not Effect.TRANSACTIONAL:
+            return False
+        refused = self._refused(command, registration)
+        return refused is None and self._together.take(registration, taken)
 
     async def answer(self, command: Command, span: Span, acknowledge: Acknowledge) -> Answer | None:
         """The answer to publish before acknowledging; None: it was acknowledged here."""
@@ -94,9 +110,9 @@ class Answering:
             return await self._with_intent(registration, command, span, acknowledge)
         return await acknowledge() if answer is None else answer
 
-    async def close(self) -> None:
-        """Leave off what is still at work in groups."""
-        await self._together.close()
+    def close(self) -> None:
+        """Leave off what still waits for a group."""
+        self._together.close()
 
     async def revive(self, job: Job) -> None:
         """Settle an intent that was taken over from a process that died."""
@@ -120,10 +136,10 @@ class Answering:
         return None
 
     async def _in_transaction(self, registration: Registration, command: Command) -> Answer | None:
-        if not _is_undo(command):
-            return await self._together.perform(registration, command)
-        async with self._in_database.taken(undo=True):
-            return await transactional.perform_compensation(self._scope, registration, command)
+        undo = _is_undo(command)
+        perform = transactional.perform_compensation if undo else transactional.perform_action
+        async with self._in_database.taken(undo=undo):
+            return await perform(self._scope, registration, command)
 
     async def _with_intent(
         self, registration: Registration, command: Command, span: Span, acknowledge: Acknowledge
@@ -212,8 +228,10 @@ class _Progress:
 
 def problem_type(answer: Answer) -> str | None:
     """The problem's type, for spans."""
+    if answer.outcome not in passive.WITH_PROBLEM:
+        return None
     body: Any = json.loads(answer.body)
-    return body.get("type") if answer.outcome in passive.WITH_PROBLEM else None
+    return body.get("type")
 
 
 def _is_undo(command: Command) -> bool:

@@ -8,16 +8,17 @@ and by slots behind it.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextvars import Context
 from typing import Any, Final
 from uuid import uuid4
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import WireError, decode_command
-from amends_contracts.messages import Command
 from amends_contracts.topology import Topology
 from amends_participants.app import Participant
 from amends_participants.barrier import store
+from amends_participants.barrier.rules import Answer
 from amends_participants.runtime.answering import Answering, problem_type
 from amends_participants.runtime.database import Database
 from amends_participants.runtime.outside import Job
@@ -25,6 +26,7 @@ from amends_participants.runtime.publishing import publish_surely
 from amends_participants.runtime.replies import reply_message
 from amends_participants.runtime.scope import Scope
 from amends_participants.runtime.settings import ParticipantSettings
+from amends_participants.runtime.taken import Taken
 from amends_participants.runtime.upkeep import Upkeep
 from amends_participants.trace import NoTracing, Tracing
 from amends_participants.transport import Delivery, ParticipantTransport
@@ -34,7 +36,8 @@ log = logging.getLogger(__name__)
 TRIES_MAX: Final = 3
 """Of a delivery that raises where nothing should; then it is dead-lettered with the reason."""
 ARRIVED_MAX: Final = 256
-PREFETCH_PER_SLOT: Final = 2
+PREFETCH_TIMES: Final = 2
+"""Of what can be at work: as much again waits here for its turn."""
 LEAVE_TIMEOUT_S: Final = 5
 
 
@@ -65,9 +68,10 @@ class Runtime:
         self._tracing.watch(self.scope.database.engine)
         self._queues = self.scope.topology.service_queues(app.service)
         self._answering = Answering(
-            self.scope, self._tracing, self._publish, self._say, self._crowded
+            self.scope, self._tracing, self._publish, self._say, self._crowded, self
         )
         self._upkeep = Upkeep(self.scope, transport, self._answering.active, self._revive)
+        self._prefetch = PREFETCH_TIMES * max(settings.concurrency, settings.group_max)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._running = False
@@ -119,9 +123,12 @@ class Runtime:
         await _ended(receiving)
         if self._tasks:
             log.info("%s: finishing %d commands", self.scope.service, len(self._tasks))
-            await asyncio.wait(self._tasks, timeout=self._settings.drain_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.drain_s):
+                    while self._tasks:  # groups begin further ones
+                        await asyncio.wait(self._tasks)
         await _ended(*self._tasks)
-        await self._answering.close()
+        self._answering.close()
 
     async def _leave(self) -> None:
         """Give up the lease, so that others take at once what is left; close everything."""
@@ -139,7 +146,7 @@ class Runtime:
     # --- receiving -----------------------------------------------------------------------------
 
     async def _consume(self, queue: str) -> None:
-        await self._transport.consume(queue, self._settings.concurrency * PREFETCH_PER_SLOT)
+        await self._transport.consume(queue, self._prefetch)
 
     async def _crowded(self, undo: bool, crowded: bool) -> None:
         """Jobs of this lane wait here for a slot: leave further ones to other instances."""
@@ -154,44 +161,82 @@ class Runtime:
     async def _receive(self) -> None:
         while True:
             for delivery in await self._transport.arrived(ARRIVED_MAX, None):
-                self._spawn(self._deal_with(delivery))
+                self._take(delivery)
 
-    def _spawn(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _deal_with(self, delivery: Delivery) -> None:
-        """Answer one delivery, whatever it is. Nothing but a cancellation leaves here."""
+    def _take(self, delivery: Delivery) -> None:
+        """Begin with one delivery, whatever it is."""
         try:
             command = decode_command(delivery.message)
         except WireError as error:
             log.warning("rejected a message of %s: %s", delivery.queue, error.reason)
-            await self._transport.reject(delivery.tag, error.reason)
+            self.begin(self._transport.reject(delivery.tag, error.reason))
             return
+        taken = Taken(delivery, command, self._tracing)
+        if not self._answering.group(taken):
+            self.alone(taken)
+
+    def begin(
+        self, work: Coroutine[Any, Any, None], context: Context | None = None
+    ) -> asyncio.Task[None]:
+        """Start a task that is waited for, and cancelled after a while, when the runtime stops."""
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def alone(self, taken: Taken) -> asyncio.Task[None]:
+        """Answer one delivery by itself."""
+        task = self.begin(self._deal_with(taken), taken.context)
+        task.add_done_callback(lambda _: taken.end())
+        return task
+
+    def answered(self, answers: Sequence[tuple[Taken, Answer]]) -> None:
+        """These are committed together, and told together."""
+        if answers:
+            self.begin(self._reply(answers))
+
+    async def _reply(self, answers: Sequence[tuple[Taken, Answer]]) -> None:
+        """Publish all replies, then acknowledge all; if that fails, each is told its stored one."""
+        try:
+            await self._publish([self._reply_to(taken, answer) for taken, answer in answers])
+            await self._transport.acknowledge([taken.delivery.tag for taken, _ in answers])
+        except Exception:
+            log.exception("%s: could not reply together", self.scope.service)
+            for taken, _ in answers:
+                self.alone(taken)
+            return
+        except asyncio.CancelledError:
+            _end(answers)
+            raise
+        _end(answers)
+
+    def _reply_to(self, taken: Taken, answer: Answer) -> AmqpMessage:
+        taken.span.ended(answer.outcome, problem_type(answer))
+        topology = self.scope.topology
+        return reply_message(taken.command, answer, topology, trace=taken.span.trace)
+
+    async def _deal_with(self, taken: Taken) -> None:
+        """Answer one delivery. Nothing but a cancellation leaves here."""
         failure = ""
         for n in range(1, TRIES_MAX + 1):
             try:
-                await self._answer(delivery, command)
+                await self._answer(taken)
                 return
             except Exception as error:
-                log.exception("%s: could not answer %s", self.scope.service, command.message_id)
+                message_id = taken.command.message_id
+                log.exception("%s: could not answer %s", self.scope.service, message_id)
                 failure = f"{type(error).__name__}: {error}"
             await asyncio.sleep(0.2 * n)
-        await self._transport.reject(delivery.tag, failure)
+        await self._transport.reject(taken.delivery.tag, failure)
 
-    async def _answer(self, delivery: Delivery, command: Command) -> None:
+    async def _answer(self, taken: Taken) -> None:
         async def acknowledge() -> None:
-            await self._transport.acknowledge([delivery.tag])
+            await self._transport.acknowledge([taken.delivery.tag])
 
-        with self._tracing.start(command) as span:
-            answer = await self._answering.answer(command, span, acknowledge)
-            if answer is None:
-                return
-            span.ended(answer.outcome, problem_type(answer))
-            topology = self.scope.topology
-            await self._publish([reply_message(command, answer, topology, trace=span.trace)])
-        await acknowledge()
+        answer = await self._answering.answer(taken.command, taken.span, acknowledge)
+        if answer is not None:
+            await self._publish([self._reply_to(taken, answer)])
+            await acknowledge()
 
     async def _revive(self, job: Job) -> None:
         async def settle() -> None:
@@ -200,13 +245,18 @@ class Runtime:
             except Exception:
                 log.exception("could not settle %s; it is tried again", job.key)
 
-        self._spawn(settle())
+        self.begin(settle())
 
     async def _publish(self, messages: Sequence[AmqpMessage]) -> None:
         await publish_surely(self._transport, messages, self._settings.publish_timeout_s)
 
     async def _say(self, messages: Sequence[AmqpMessage]) -> None:
         await self._transport.publish(messages, self._settings.publish_timeout_s)
+
+
+def _end(answers: Sequence[tuple[Taken, Answer]]) -> None:
+    for taken, _ in answers:
+        taken.end()
 
 
 async def _ended(*tasks: asyncio.Task[Any]) -> None:

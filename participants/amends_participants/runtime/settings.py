@@ -19,9 +19,13 @@ class ParticipantSettings(BaseSettings):
     """Prefix of exchange and queue names; the same everywhere."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
     """Commands at work at once, of each kind (in the database, outside); a quarter is for undo."""
-    group_max: Annotated[int, Field(ge=1, le=256)] = 32
-    """Transactional actions in one transaction, at most, when they arrive faster than they can be
+    group_max: Annotated[int, Field(ge=1, le=256)] = 64
+    """Transactional commands in one transaction, at most, when they arrive faster than they can be
     answered; 1: each has its own."""
+    group_pace_ms: Annotated[float, Field(ge=0, le=1000)] = 3.0
+    """Least time between the starts of two groups; one alone goes at once."""
+    group_pace_busy_ms: Annotated[float, Field(ge=0, le=1000)] = 15.0
+    """What it grows to, doubling, while commands keep arriving together."""
     lease_s: Annotated[float, Field(gt=0)] = 30.0
     """How long an instance that does not renew its lease counts as alive."""
     hello_s: Annotated[float, Field(gt=0)] = 30.0
