@@ -16,7 +16,7 @@ from uuid import UUID
 from pydantic import SecretStr
 from sqlalchemy import event
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, PublishResult
 from amends_contracts.codec import encode_command
 from amends_contracts.messages import ActionOutcome, Command, digest_of, to_body
 from amends_contracts.names import Op, SagaId, StepPath, key_of, message_id_of
@@ -139,11 +139,13 @@ class _Line:
                 found.append(_Delivery(self._tag, queue, left.popleft()))
         return found
 
-    async def publish(self, messages: Sequence[AmqpMessage], timeout_s: float) -> Sequence[str]:
+    async def publish(
+        self, messages: Sequence[AmqpMessage], timeout_s: float
+    ) -> Sequence[PublishResult]:
         """All confirmed, after a while."""
         await asyncio.sleep(CONFIRM_S)
         self._replies += sum(message.exchange == TOPOLOGY.replies for message in messages)
-        return ["confirmed"] * len(messages)
+        return [PublishResult.CONFIRMED] * len(messages)
 
     async def acknowledge(self, tags: Sequence[Any]) -> None:
         """Makes room."""
