@@ -12,7 +12,7 @@ UNIT := -m "not servers and not slow and not browser"
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
-.PHONY: help env lock check style types boundaries unit test servers demo bench clean
+.PHONY: help env lock check style types boundaries unit test servers demo bench model clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -53,7 +53,7 @@ unit: env
 test: servers style types boundaries  ## everything, as the CI does
 	$(BIN)/pytest
 
-servers: env  ## what the tests need beside the environment: RabbitMQ, Chromium
+servers: env  ## what the tests need beside the environment: RabbitMQ, Chromium, Java
 	@./.ci/servers
 
 demo: env  ## book-trip three times: success, undone, killed and resumed
@@ -61,6 +61,9 @@ demo: env  ## book-trip three times: success, undone, killed and resumed
 
 bench: env  ## benchmarks, with JSON output
 	$(BIN)/python -m benchmarks
+
+model: env  ## TLC looks through every state of the protocol's model (model/, docs/model.md)
+	$(BIN)/python -m model
 
 clean:  ## remove the environment and everything generated
 	rm -rf .venv .amends build dist .hypothesis .import_linter_cache .pytest_cache .ruff_cache
