@@ -44,14 +44,7 @@ def check(config: str) -> str:
         (Path(folder) / "amends.cfg").write_text(config)
         # -deadlock: that nothing more happens is no error, a saga that has ended is at rest.
         command = ["java", f"-Djava.io.tmpdir={folder}", "-XX:+UseParallelGC", "-cp", str(jar())]
-        command += [
-            "tlc2.TLC",
-            "-deadlock",
-            "-workers",
-            str(os.cpu_count() or 1),
-            "-cleanup",
-            "amends",
-        ]
+        command += ["tlc2.TLC", "-deadlock", "-workers", str(os.cpu_count() or 1), "amends"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         return done.stdout + done.stderr
 

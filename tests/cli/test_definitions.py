@@ -74,6 +74,41 @@ def test_findings_name_the_author_s_line(amends: Amends) -> None:
     assert error["remedy"]
 
 
+def test_a_ci_reads_findings_as_json(amends: Amends) -> None:
+    """All of them, each with place, reason and remedy; the exit code says that there are some."""
+    Path("a.yaml").write_text(DOCUMENT.replace("compensation: {}", "timeout: PT0S"))
+
+    ran = amends("verify", "a.yaml", "--json")
+
+    nobody = "whether 'flights.reserve' can be taken back is not known"
+    how = (
+        "give it a `compensation` (`{}` if the same command undoes it), or say "
+        "`reversal: read_only` or `irreversible`, or start its participant first"
+    )
+    errors = [
+        {"path": "/steps/0/reversal", "reason": nobody, "remedy": how},
+        {
+            "path": "/steps/0/timeout",
+            "reason": "every attempt would expire at once",
+            "remedy": "give it more",
+        },
+    ]
+    lines = [4, 8]
+    wanted = [
+        error | {"line": line, "file": "a.yaml"} for error, line in zip(errors, lines, strict=True)
+    ]
+    said = {"name": "trip", "version": 3, "ok": False, "errors": wanted}
+    assert (ran.code, ran.json, ran.err) == (1, said, "")
+
+
+def test_what_cannot_be_read_is_json_too(amends: Amends) -> None:
+    """On standard error, with the exit code in it."""
+    ran = amends("verify", "nothing.yaml", "--json")
+
+    said = {"error": "There is no file nothing.yaml.", "exit": 2}
+    assert (ran.code, ran.out, json.loads(ran.err)) == (2, "", said)
+
+
 def test_a_misspelt_field_is_said_with_the_line(amends: Amends) -> None:
     """The plan does not get as far as the verifier."""
     Path("plan_b.py").write_text(PLAN.replace("plan.input.to)", "plan.input.too)"))

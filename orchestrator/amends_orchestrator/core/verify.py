@@ -22,6 +22,7 @@ from amends_orchestrator.core.resolve import (
     reversal_of,
 )
 from amends_orchestrator.core.verify_references import References
+from amends_orchestrator.core.verify_schemas import malformed
 
 _STRICTER: Final = (Effect.TRANSACTIONAL, Effect.KEYED, Effect.QUERYABLE, Effect.NONE)
 """From the strongest promise to the weakest: a definition may only assume less."""
@@ -80,6 +81,7 @@ class _Checker:
             yield _error("/budget", reason, "leave `budget` out")
         if definition.deadline is not None and definition.deadline <= timedelta(0):
             yield _error("/deadline", "it would be over at once", "give it more than PT0S")
+        yield from malformed(definition.input, "/input")
         properties = definition.input.get("properties")
         for n, label in enumerate(definition.labels):
             if not isinstance(properties, dict):
@@ -153,7 +155,8 @@ class _Checker:
         known = name in self.commands or (undo and name in self.undo_names)
         if known or service_of(name) not in self.services:
             return
-        mine = sorted(c for c in self.commands if service_of(c) == service_of(name))
+        served = {*self.commands, *self.undo_names} if undo else set(self.commands)
+        mine = sorted(c for c in served if service_of(c) == service_of(name))
         reason = f"service {service_of(name)!r} does not serve {name!r}"
         remedy = f"it serves {', '.join(mine)}; fix the name, or start its new version first"
         yield _error(at, reason, remedy)

@@ -269,7 +269,9 @@ class References:
                 yield FieldError(path=at, reason=reason, remedy=remedy)
         found = self.schema_of(reference, here)
         if isinstance(found, Missing) and not looks:
-            known = f"known are: {', '.join(found.known)}" if found.known else None
+            known = "leave that part out: what stands before it has no members"
+            if found.known:
+                known = f"known are: {', '.join(found.known)}"
             reason = f"{show_reference(reference)}: there is no member {found.segment!r}"
             yield FieldError(path=at, reason=reason, remedy=known)
 
@@ -324,15 +326,17 @@ def _places(steps: document.Steps, at: str) -> Iterator[tuple[str, str]]:
 
 
 def _syntax(error: ExpressionSyntaxError, at: str) -> FieldError:
-    reason = f"character {error.position}: {error.reason}"
-    return FieldError(path=at + error.path, reason=reason, remedy="see the syntax of ${ … }")
+    place = f"character {error.position}: " if error.position else ""
+    remedy = "between ${ and } stands a path such as input.to or steps.<id>.output.x, or CEL"
+    return FieldError(path=at + error.path, reason=place + error.reason, remedy=remedy)
 
 
 def _mismatch(at: str, what: str, types: set[str], schema: Schema) -> Iterator[FieldError]:
     wanted = types_of(schema)
     if not fits(types, wanted):
         reason = f"{what} is {_or(types)}, and {_or(wanted)} is wanted"
-        yield FieldError(path=at, reason=reason, remedy=None)
+        remedy = f"give {_or(wanted)} here, or mend the schema"
+        yield FieldError(path=at, reason=reason, remedy=remedy)
 
 
 def _or(types: set[str]) -> str:

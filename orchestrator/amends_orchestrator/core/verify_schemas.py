@@ -1,11 +1,14 @@
 """What JSON Schemas say about places in a document: enough of draft 2020-12 to find misfits.
 
 It never refuses what it does not understand: an answer is a schema, `MISSING`, or None (unknown).
+`malformed` finds what is no schema at all, and would let every value pass.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final, TypeAlias, cast
 
 from amends_contracts.expressions import Reference
+from amends_contracts.problems import FieldError
 
 Schema: TypeAlias = dict[str, Any]
 ANYTHING: Final[Schema] = {}
@@ -135,3 +138,71 @@ def required_of(schema: Any) -> tuple[str, ...]:
     root = cast(Schema, schema)
     required = _deref(root, root).get("required")
     return tuple(cast("list[str]", required)) if isinstance(required, list) else ()
+
+
+# --- what is no schema ---------------------------------------------------------------------------
+
+_TYPES: Final = ("array", "boolean", "integer", "null", "number", "object", "string")
+_ONE: Final = ("items", "additionalProperties", "contains", "propertyNames", "not")
+_LISTS: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
+_NAMED: Final = ("properties", "patternProperties", "$defs")
+
+
+def malformed(schema: Any, at: str, root: Any = None) -> Iterator[FieldError]:
+    """Every place of a schema that is none, `at` being where it stands."""
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, dict):
+        remedy = "write an object such as {type: string}"
+        yield FieldError(path=at, reason=f"{schema!r} is no JSON Schema", remedy=remedy)
+        return
+    said = cast(Schema, schema)
+    root = said if root is None else root
+    yield from _words(said, at, root)
+    for word in _ONE:
+        if word in said:
+            yield from malformed(said[word], f"{at}/{word}", root)
+    for word in _LISTS:
+        for n, one in enumerate(_listed(said.get(word))):
+            yield from malformed(one, f"{at}/{word}/{n}", root)
+    for word in _NAMED:
+        members = said.get(word, {})
+        if not isinstance(members, dict):
+            remedy = "write an object of names and their schemas"
+            yield FieldError(path=f"{at}/{word}", reason="it is no object", remedy=remedy)
+            continue
+        for name, one in cast(Schema, members).items():
+            yield from malformed(one, f"{at}/{word}/{name}", root)
+
+
+def _words(said: Schema, at: str, root: Any) -> Iterator[FieldError]:
+    types = said.get("type", [])
+    for kind in [types] if isinstance(types, str) else _listed(types):
+        if kind not in _TYPES:
+            remedy = f"types are: {', '.join(_TYPES)}"
+            yield FieldError(path=f"{at}/type", reason=f"{kind!r} is no type", remedy=remedy)
+    required = said.get("required", [])
+    if not isinstance(required, list) or not all(isinstance(x, str) for x in _listed(required)):
+        remedy = "list the names of members, as in required: [to]"
+        yield FieldError(path=f"{at}/required", reason="it is no list of names", remedy=remedy)
+    target = said.get("$ref")
+    if target is not None and not _is_there(target, root):
+        reason = f"{target!r} leads to nothing in this schema"
+        remedy = "refer to what stands in it, as in #/$defs/name: nothing is fetched"
+        yield FieldError(path=f"{at}/$ref", reason=reason, remedy=remedy)
+
+
+def _listed(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def _is_there(reference: Any, root: Any) -> bool:
+    if not isinstance(reference, str) or not reference.startswith("#"):
+        return False
+    here = root
+    for part in reference[1:].split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if not isinstance(here, dict) or name not in here:
+            return False
+        here = cast(Schema, here)[name]
+    return True
