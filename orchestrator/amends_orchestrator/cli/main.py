@@ -12,6 +12,7 @@ from amends_orchestrator.cli import (
     demo,
     dev,
     doctor,
+    draw,
     keys,
     migrate,
     new,
@@ -41,7 +42,7 @@ _SERVICE = "Run the service"
 
 for _command in (demo.demo, new.new, dev.dev, up.up):
     app.command(rich_help_panel=_START)(_command)
-for _command in (definitions.verify, definitions.register):
+for _command in (definitions.verify, draw.draw, definitions.register):
     app.command(rich_help_panel=_SAGAS)(_command)
 for _command in (sagas.start, sagas.show, sagas.undo_plan, sagas.cancel, sagas.undo, sagas.trace):
     app.command(rich_help_panel=_SAGAS)(_command)

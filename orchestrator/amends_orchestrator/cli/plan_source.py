@@ -48,15 +48,24 @@ class Source:
         """What is registered."""
         return dump_definition(self.definition)
 
+    @property
+    def commands(self) -> Mapping[str, CommandInfo]:
+        """What is known of its commands without a service: a Plan's classes say it."""
+        return {} if isinstance(self.origin, Document) else self.origin.commands
+
+    @property
+    def resolved(self) -> Definition:
+        """The definition with what its commands say made explicit."""
+        from amends_orchestrator.core.resolve import resolve
+
+        return resolve(self.definition, self.commands)
+
     def verify(self) -> tuple[FieldError, ...]:
         """What the verifier finds, without a service."""
         from amends_orchestrator.cel import CelExpressions
         from amends_orchestrator.core.verify import verify
 
-        commands: Mapping[str, CommandInfo] = {}
-        if not isinstance(self.origin, Document):
-            commands = self.origin.commands
-        return self.origin.located(verify(self.definition, commands, CelExpressions()))
+        return self.origin.located(verify(self.definition, self.commands, CelExpressions()))
 
 
 def load(reference: str) -> Source:
