@@ -89,7 +89,10 @@ class Settings(BaseSettings):
     ] = 10.0
     definition_cache_s: Annotated[
         float,
-        Field(ge=0, description="How long a start without version may still get the last one."),
+        Field(
+            ge=0,
+            description="How long a start may still get the last version, or one just retired.",
+        ),
     ] = 0.5
     allow_unsafe_database: Annotated[
         bool, Field(description="Accept a database that may lose commits (`fsync=off`): for tests.")

@@ -60,6 +60,18 @@ class Registered:
     digest: str
     document: Json
     registered_at: datetime = BEGAN
+    retired_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Debt:
+    """What a version owes."""
+
+    open: int = 0
+    undoable: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.open or self.undoable)
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,7 @@ class World:
     submitted: list[tuple[str, SagaId, Input]] = field(
         default_factory=list[tuple[str, SagaId, Input]]
     )
+    owes: Debt = field(default_factory=Debt)
     refusal: Refused | None = None
     wrong: Sequence[FieldError] = ()
     failure: Exception | None = None
@@ -282,6 +295,7 @@ class Shelf:
     """The definitions port over a world."""
 
     def __init__(self, world: World) -> None:
+        self._world = world
         self._of = world.registered
 
     async def register(self, document: Json, digest: str) -> str:
@@ -297,6 +311,14 @@ class Shelf:
 
     async def list(self, name: str | None = None) -> Sequence[Registered]:
         return [r for r in self._of.values() if name in {None, r.name}]
+
+    async def debt(self, row: Registered) -> Debt:
+        return self._world.owes
+
+    async def retire(self, row: Registered) -> Debt:
+        if not self._world.owes:
+            self._of[row.name, row.version] = replace(row, retired_at=BEGAN)
+        return self._world.owes
 
 
 def app_of(world: World, **options: Any) -> FastAPI:

@@ -3,7 +3,7 @@
 import httpx
 
 from amends_contracts.problems import FieldError
-from api.fakes import Instance, World
+from api.fakes import Debt, Instance, World
 
 YAML = {"Content-Type": "application/yaml"}
 JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -87,3 +87,44 @@ async def test_metrics_are_the_engines_numbers(client: httpx.AsyncClient) -> Non
     assert 'amends_commands_returned_total{service="hotels"} 7.0' in text
     assert "amends_partitions_owned 3.0" in text
     assert "amends_wake_lag_seconds 0.25" in text
+
+
+async def test_a_version_is_retired_once_and_for_good(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    """Shown wherever it is listed; again is no change; what is not there is 404."""
+    await client.post("/v1/definitions", content="name: book-trip", headers=YAML)
+    retired = await client.post("/v1/definitions/book-trip/1/retire", json={"reason": "old"})
+    assert (retired.status_code, retired.json()["retired_at"]) == (200, "2026-01-05T09:30:00Z")
+    again = await client.post("/v1/definitions/book-trip/1/retire", json={"reason": "old"})
+    assert (again.status_code, again.json()) == (200, retired.json())
+    [item] = (await client.get("/v1/definitions/book-trip")).json()["items"]
+    assert (item["retired_at"], item["debt"]) == (
+        "2026-01-05T09:30:00Z",
+        {"open": 0, "undoable": 0},
+    )
+    other = await client.post("/v1/definitions/book-trip/2/retire", json={"reason": "old"})
+    assert other.status_code == 404
+
+
+async def test_a_version_that_is_needed_is_not_retired(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    """The refusal says why, and the audit knows who tried."""
+    await client.post("/v1/definitions", content="name: book-trip", headers=YAML)
+    world.audit_rows.clear()
+    world.owes = Debt(open=2, undoable=1)
+    refused = await client.post("/v1/definitions/book-trip/1/retire", json={"reason": "old"})
+    assert (refused.status_code, refused.json()["type"]) == (409, "amends:undo-debt")
+    assert refused.json()["detail"] == (
+        "book-trip@1 has 2 sagas that did not end yet"
+        " and 1 completed saga whose undo window is open."
+    )
+    [row] = world.audit_rows
+    assert (row["action"], row["subject"], row["reason"], row["outcome"]) == (
+        "retire",
+        "book-trip@1",
+        "old",
+        "amends:undo-debt",
+    )
+    assert (await client.get("/v1/definitions/book-trip/1")).json()["retired_at"] is None

@@ -185,3 +185,35 @@ async def test_the_service_is_ready_and_counted(client: httpx.AsyncClient) -> No
     text = (await client.get("/metrics")).text
     assert "amends_partitions 16.0" in text
     assert (await client.get("/v1/participants")).json()["items"] == []
+
+
+async def test_versions_run_beside_each_other_until_the_old_one_can_go(
+    client: httpx.AsyncClient, service: Real
+) -> None:
+    """Each saga under its own; the old version is retired when its last saga has ended."""
+    service.participants.on("hotels.book", silent)
+    old = await started(client, key="old")
+    second = {**TRIP, "version": 2, "steps": [TRIP["steps"][2]], "output": {"from": 2}}
+    assert (await client.post("/v1/definitions", json=second)).status_code == 201
+    new = await started(client, key="new")
+    view = (await client.get(f"/v1/sagas/{new}?wait=30")).json()
+    assert (view["status"], view["version"], view["output"]) == ("completed", 2, {"from": 2})
+
+    path, why = "/v1/definitions/book-trip/1/retire", {"reason": "2 is out"}
+    refused = await client.post(path, json=why)
+    assert (refused.status_code, refused.json()["type"]) == (409, "amends:undo-debt")
+    assert refused.json()["detail"] == "book-trip@1 has 1 saga that did not end yet."
+    await client.post(f"/v1/sagas/{old}/cancel", json={"reason": "no hotel"})
+    view = (await client.get(f"/v1/sagas/{old}?wait=30")).json()
+    assert (view["status"], view["version"]) == ("compensated", 1)
+    retired = await client.post(path, json=why)
+    assert retired.status_code == 200, retired.text
+
+    late = await client.post("/v1/sagas", json={**START, "key": "late", "version": 1})
+    assert (late.status_code, late.json()["type"]) == (409, "amends:retired")
+    again = await client.post("/v1/sagas", json={**START, "key": "old", "version": 1})
+    assert (again.status_code, again.json()) == (200, {"saga_id": old, "created": False})
+    items = (await client.get("/v1/definitions/book-trip")).json()["items"]
+    shown = [(i["version"], i["retired_at"] is not None, i["debt"]) for i in items]
+    nothing = {"open": 0, "undoable": 0}
+    assert shown == [(2, False, nothing), (1, True, nothing)]

@@ -207,3 +207,52 @@ def test_a_version_with_other_content_is_refused(amends: Amends, service: FakeSe
 
     assert ran.code == 1
     assert json.loads(ran.err)["problem"] == problem
+
+
+ITEM = {"name": "trip", "version": 3, "digest": "d", "registered_at": "2026-01-05T09:30:00Z"}
+
+
+def test_definitions_are_listed(amends: Amends, service: FakeService) -> None:
+    """The newest of each, or all versions of one with what holds them."""
+    versions = [
+        ITEM | {"retired_at": None, "debt": {"open": 12, "undoable": 1}},
+        ITEM
+        | {"version": 2, "retired_at": "2026-01-06T09:30:00Z", "debt": {"open": 0, "undoable": 0}},
+    ]
+    service.on("GET", "/v1/definitions", {"items": [ITEM]})
+    service.on("GET", "/v1/definitions/trip", {"items": versions})
+
+    assert [line.split()[0] for line in amends("definitions").out.splitlines()] == [
+        "definition",
+        "trip@3",
+    ]
+    shown = [line.split() for line in amends("definitions", "trip").out.splitlines()]
+    assert [(line[0], line[-4:]) for line in shown[1:]] == [
+        ("trip@3", ["takes", "starts", "12", "1"]),
+        ("trip@2", [*shown[2][-4:-3], "retired", "0", "0"]),
+    ]
+    assert amends("definitions", "trip", "--json").json == {"items": versions}
+
+
+def test_a_version_is_retired(amends: Amends, service: FakeService) -> None:
+    """With the reason, which the audit keeps."""
+    service.on("POST", "/v1/definitions/trip/3/retire", ITEM)
+    ran = amends("retire", "trip@3", "-r", "4 is out")
+    assert (ran.code, ran.out) == (0, "trip@3 takes no new starts\n")
+    assert service.asked[0].body == {"reason": "4 is out"}
+
+
+def test_a_version_that_is_needed_is_not_retired(amends: Amends, service: FakeService) -> None:
+    """The refusal says why; exit code 1."""
+    problem = {"type": "amends:undo-debt", "detail": "trip@3 has 2 sagas that did not end yet."}
+    service.on("POST", "/v1/definitions/trip/3/retire", problem, status=409)
+    ran = amends("retire", "trip@3", "-r", "4 is out")
+    assert ran.code == 1
+    assert "trip@3 has 2 sagas that did not end yet." in ran.err
+
+
+@pytest.mark.parametrize("what", ["trip", "trip@", "trip@x"])
+def test_what_names_no_version_is_not_retired(amends: Amends, what: str) -> None:
+    """Never the newest by accident."""
+    ran = amends("retire", what, "-r", "old")
+    assert (ran.code, ran.err.splitlines()[0]) == (2, f"error: {what!r} names no version.")

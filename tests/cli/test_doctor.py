@@ -7,6 +7,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from amends_contracts.messages import CommandInfo, Effect, Reversal
+from amends_orchestrator.store.hello import commands_to_json
 from cli.fake_service import FakeService
 from cli.running import Amends
 
@@ -161,3 +163,64 @@ def test_for_people_each_finding_has_a_line_and_what_to_do(
     at = next(n for n, line in enumerate(lines) if "migrations" in line)
     assert lines[at].split()[:2] == ["✘", "migrations"]
     assert lines[at + 1].strip() == "Run `amends migrate`."
+
+
+DOCUMENT = {
+    "name": "trip",
+    "version": 1,
+    "steps": [
+        {
+            "kind": "action",
+            "id": "flight",
+            "command": "flights.reserve",
+            "compensation": {"command": "flights.release"},
+        }
+    ],
+}
+
+
+def test_a_command_that_running_sagas_need_and_nobody_offers_is_a_warning(
+    amends: Amends, service: FakeService, migrated_database_url: str
+) -> None:
+    """Its compensation alone, too; not when somebody offers it, nor when the sagas have ended."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+    dropped = CommandInfo(Effect.KEYED, Reversal.IRREVERSIBLE)
+    offered = json.dumps(commands_to_json({"flights.reserve": dropped}))
+    execute(
+        migrated_database_url,
+        "INSERT INTO amends.definition (name, version, digest, document)"
+        f" VALUES ('trip', 1, 'd', '{json.dumps(DOCUMENT)}')",
+        "INSERT INTO amends.participant (service, instance, accepts, commands, seen_at)"
+        f" VALUES ('flights', 'i-2', '{{}}', '{offered}', clock_timestamp())",
+        "INSERT INTO amends.saga (id, started_at, wake_at, version, seq, partition, tenant,"
+        " definition, key, status, state) VALUES (gen_random_uuid(), now(), now(), 1, 1, 0, 't',"
+        " 'trip', 'k', 'running', '{}')",
+    )
+
+    def warned() -> list[dict[str, str]]:
+        ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+        return [f for f in ran.json["findings"] if f["check"].startswith("command ")]
+
+    assert warned() == [
+        {
+            "check": "command flights.release",
+            "level": "note",
+            "said": "no running flights offers it, and sagas of trip@1 may need it",
+            "do": "Run the release of flights that serves it beside the new one, until "
+            "`amends definitions trip` shows none open and none undoable.",
+        }
+    ]
+    old = CommandInfo(Effect.KEYED, Reversal.COMPENSATABLE, compensation="flights.release")
+    offered = json.dumps(commands_to_json({"flights.reserve": old}))
+    execute(
+        migrated_database_url,
+        "INSERT INTO amends.participant (service, instance, accepts, commands, seen_at)"
+        f" VALUES ('flights', 'i-1', '{{}}', '{offered}', clock_timestamp())",
+    )
+    assert warned() == []
+    execute(
+        migrated_database_url,
+        "DELETE FROM amends.participant WHERE instance = 'i-1'",
+        "UPDATE amends.saga SET status = 'completed', wake_at = NULL, ended_at = now()",
+    )
+    assert warned() == []

@@ -339,6 +339,11 @@ async def test_a_definition_nobody_registered_is_none(stage: Stage) -> None:
     assert await stage.store.definition("book-trip", 3) is None
 
 
+async def test_a_version_nobody_registered_is_not_retired(stage: Stage) -> None:
+    """Nor is any other that nobody has retired."""
+    assert not await stage.store.is_retired("book-trip", 3)
+
+
 def test_ids_of_tests_grow() -> None:
     """The suite relies on later sagas having greater ids."""
     ids = [saga_id() for _ in range(3)]

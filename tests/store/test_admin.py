@@ -2,14 +2,16 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from amends_orchestrator.engine.ports import BadData
 from amends_orchestrator.store import ApiKeys, Audit, Definitions, PostgresStore
-from amends_orchestrator.store.definitions import Registered
+from amends_orchestrator.store.definitions import Debt, Registered
 from amends_orchestrator.store.keys import Principal, Scope, prefix_of
-from conformance.stores import saga_id
+from conformance.stores import batch, new_saga, saga_id
 
 TRIP = {"name": "book-trip", "version": 1, "steps": [{"id": "flight", "ß": None}]}
 
@@ -61,6 +63,66 @@ async def test_the_newest_version_is_the_default(store: PostgresStore) -> None:
     ]
     assert await store.definition("book-trip", None) == (10, {**TRIP, "version": 10})
     assert await store.definition("book-trip", 2) == (2, {**TRIP, "version": 2})
+
+
+async def test_a_version_is_retired_when_it_owes_nothing(store: PostgresStore) -> None:
+    """It takes no starts then, an older one does, and it is still there to be read."""
+    definitions = Definitions(store.engine)
+    for version in (1, 2):
+        await definitions.register({**TRIP, "version": version}, f"d{version}")
+    newest = await definitions.get("book-trip")
+    assert newest is not None
+    assert await definitions.retire(newest) == Debt(open=0, undoable=0)
+    assert (await store.is_retired("book-trip", 2), await store.is_retired("book-trip", 1)) == (
+        True,
+        False,
+    )
+    assert await store.definition("book-trip", None) == (1, {**TRIP, "version": 1})
+    assert await store.definition("book-trip", 2) == (2, {**TRIP, "version": 2})
+    there = await definitions.get("book-trip", 2)
+    assert there is not None
+    assert there.retired_at is not None
+    assert await definitions.retire(there) == Debt(open=0, undoable=0)
+    assert await definitions.get("book-trip", 2) == there
+
+
+async def test_a_version_that_owes_something_is_not_retired(store: PostgresStore) -> None:
+    """Sagas on their way, and completed ones whose window is open, of any tenant."""
+    definitions = Definitions(store.engine)
+    step = {"kind": "action", "id": "flight", "compensable_for": "PT1H"}
+    for version, steps in ((1, [step]), (2, [])):
+        await definitions.register({**TRIP, "version": version, "steps": steps}, f"d{version}")
+    rows = await definitions.list("book-trip")
+    await ended_saga(store, "completed", hours_ago=0.5)
+    await ended_saga(store, "completed", hours_ago=2)
+    await ended_saga(store, "compensated", hours_ago=0.5)
+    running = new_saga(await now(store), tenant="other")
+    await store.commit(batch(running, orchestrator=uuid4()))
+
+    assert [(row.version, await definitions.debt(row)) for row in rows] == [
+        (2, Debt(open=0, undoable=0)),
+        (1, Debt(open=1, undoable=1)),
+    ]
+    assert await definitions.retire(rows[1]) == Debt(open=1, undoable=1)
+    assert not await store.is_retired("book-trip", 1)
+
+
+async def ended_saga(store: PostgresStore, status: str, *, hours_ago: float) -> None:
+    """A saga of `book-trip@1` that has ended."""
+    insert = text(
+        "INSERT INTO amends.saga (id, started_at, ended_at, version, seq, partition, tenant,"
+        " definition, key, status, state) SELECT gen_random_uuid(), at, at, 1, 1, 0, 'acme',"
+        " 'book-trip', gen_random_uuid()::text, :status, '{}'"
+        " FROM (SELECT clock_timestamp() - make_interval(secs => :ago) AS at) AS ended"
+    )
+    async with store.engine.begin() as connection:
+        await connection.execute(insert, {"status": status, "ago": hours_ago * 3600})
+
+
+async def now(store: PostgresStore) -> datetime:
+    """The database's time."""
+    async with store.engine.connect() as connection:
+        return (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
 
 
 # --- keys --------------------------------------------------------------------------------------

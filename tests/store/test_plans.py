@@ -42,6 +42,7 @@ INDEXES = {
     "partitions": {"saga_wake"},
     "audit": {"audit_tenant"},
     "audit_of_saga": {"audit_saga"},
+    "debt": {"saga_list_definition"},
 }
 """By statement; the others touch none of those tables, or only add rows."""
 

@@ -12,25 +12,32 @@ from amends_orchestrator.api.models import (
     DefinitionList,
     DefinitionOut,
     NameText,
+    ReasonIn,
+    UndoDebt,
     Version,
 )
 from amends_orchestrator.api.openapi import DEFINITION_BODY, problems
-from amends_orchestrator.api.ports import Checked, DefinitionRow, Registered, Scope
+from amends_orchestrator.api.ports import Checked, Debt, DefinitionRow, Registered, Scope
 from amends_orchestrator.api.problems import ApiProblem
 from amends_orchestrator.api.route import CallerDep, needs, router
-from amends_orchestrator.api.services import ServicesDep
+from amends_orchestrator.api.services import Services, ServicesDep
 
 routes = router("definitions", "/v1/definitions")
 
 
-def _item(row: DefinitionRow) -> DefinitionItem:
+def _item(row: DefinitionRow, debt: Debt | None = None) -> DefinitionItem:
     return DefinitionItem(
-        name=row.name, version=row.version, digest=row.digest, registered_at=row.registered_at
+        name=row.name,
+        version=row.version,
+        digest=row.digest,
+        registered_at=row.registered_at,
+        retired_at=row.retired_at,
+        debt=None if debt is None else UndoDebt(open=debt.open, undoable=debt.undoable),
     )
 
 
-def _full(row: DefinitionRow) -> DefinitionOut:
-    return DefinitionOut(**_item(row).model_dump(), document=row.document)
+def _full(row: DefinitionRow, debt: Debt | None = None) -> DefinitionOut:
+    return DefinitionOut(**_item(row, debt).model_dump(), document=row.document)
 
 
 @routes.post(
@@ -93,11 +100,12 @@ async def newest(services: ServicesDep) -> Any:
 @routes.get("/{name}", response_model=DefinitionList, responses=problems(404, 422))
 @needs(Scope.VIEWER)
 async def versions(name: Annotated[NameText, Path()], services: ServicesDep) -> Any:
-    """All versions of a definition, newest first."""
+    """All versions of a definition, newest first, with the sagas that hold them."""
     rows = await services.definitions.list(name)
     if not rows:
         raise ApiProblem(ProblemType.NOT_FOUND, f"There is no definition {name}.")
-    return DefinitionList(items=[_item(row) for row in rows])
+    items = [_item(row, await services.definitions.debt(row)) for row in rows]
+    return DefinitionList(items=items)
 
 
 @routes.get("/{name}/{version}", response_model=DefinitionOut, responses=problems(404, 422))
@@ -106,7 +114,60 @@ async def one(
     name: Annotated[NameText, Path()], version: Annotated[Version, Path()], services: ServicesDep
 ) -> Any:
     """One version with its document, as it runs."""
+    row = await _found(services, name, version)
+    return _full(row, await services.definitions.debt(row))
+
+
+@routes.post(
+    "/{name}/{version}/retire", response_model=DefinitionItem, responses=problems(404, 409, 422)
+)
+@needs(Scope.ADMIN)
+async def retire(
+    name: Annotated[NameText, Path()],
+    version: Annotated[Version, Path()],
+    asked: ReasonIn,
+    caller: CallerDep,
+    services: ServicesDep,
+) -> Any:
+    """Let a version take no new starts; again is no change.
+
+    Refused while it owes something: sagas of it that have not ended, or completed ones whose undo
+    window (`compensable_for`) is open. The document stays. Other orchestrators learn of it within
+    seconds.
+    """
+    row = await _found(services, name, version)
+    debt = await services.definitions.retire(row)
+    await services.audit.record(
+        tenant=caller.tenant,
+        who=caller.name,
+        action="retire",
+        subject=f"{name}@{version}",
+        reason=asked.reason,
+        outcome=str(ProblemType.UNDO_DEBT) if debt else "done",
+    )
+    if debt:
+        raise ApiProblem(ProblemType.UNDO_DEBT, f"{name}@{version} {_owed(debt)}.")
+    services.registered(name)
+    return _item(await _found(services, name, version), debt)
+
+
+async def _found(services: Services, name: str, version: int) -> DefinitionRow:
     row = await services.definitions.get(name, version)
     if row is None:
         raise ApiProblem(ProblemType.NOT_FOUND, f"There is no definition {name}@{version}.")
-    return _full(row)
+    return row
+
+
+def _owed(debt: Debt) -> str:
+    """Why a version cannot be retired, in words."""
+    parts: list[str] = []
+    if debt.open:
+        parts.append(f"has {debt.open} {_sagas(debt.open)} that did not end yet")
+    if debt.undoable:
+        window = f"{debt.undoable} completed {_sagas(debt.undoable)} whose undo window is open"
+        parts.append(window if parts else f"has {window}")
+    return " and ".join(parts)
+
+
+def _sagas(n: int) -> str:
+    return "saga" if n == 1 else "sagas"

@@ -269,6 +269,15 @@ class DefinitionItem(Out):
     version: int
     digest: str
     registered_at: datetime
+    retired_at: datetime | None = None
+    debt: "UndoDebt | None" = None
+
+
+class UndoDebt(Out):
+    """Sagas that hold a version, each number up to 1,000; not in the list of all definitions."""
+
+    open: int = Field(description="Sagas that have not ended.")
+    undoable: int = Field(description="Completed sagas whose undo window is open.")
 
 
 class DefinitionOut(DefinitionItem):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from amends_contracts.messages import Json, Start, StartAnswer, Trace
 from amends_contracts.names import SagaId
@@ -184,6 +184,18 @@ class DefinitionRow(Protocol):
     def document(self) -> Json: ...
     @property
     def registered_at(self) -> datetime: ...
+    @property
+    def retired_at(self) -> datetime | None: ...
+
+
+class Debt(Protocol):
+    """What a version still owes; false if nothing."""
+
+    @property
+    def open(self) -> int: ...
+    @property
+    def undoable(self) -> int: ...
+    def __bool__(self) -> bool: ...
 
 
 class Registered(StrEnum):
@@ -208,6 +220,14 @@ class Definitions(Protocol):
 
     async def list(self, name: str | None = None) -> Sequence[DefinitionRow]:
         """All versions of `name`, or the newest of every name."""
+        ...
+
+    async def debt(self, row: Any) -> Debt:
+        """What the version of a row (one of this port's own) owes now."""
+        ...
+
+    async def retire(self, row: Any) -> Debt:
+        """Let it take no new starts, unless it owes something: the debt that is in the way."""
         ...
 
 

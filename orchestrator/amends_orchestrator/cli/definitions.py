@@ -1,14 +1,17 @@
-"""Commands on definitions: register one with a service, verify one offline."""
+"""Commands on definitions: verify one offline; register, list and retire them with a service."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
-from amends_orchestrator.cli import options, output
+from amends_orchestrator.cli import options, output, saga_list
 from amends_orchestrator.cli.address import find_service
-from amends_orchestrator.cli.exits import Exit
+from amends_orchestrator.cli.exits import CliError, Exit
 from amends_orchestrator.cli.rest import Rest
 
 if TYPE_CHECKING:
@@ -47,6 +50,64 @@ def verify(file: FileOrPlan, *, as_json: options.Json = False) -> None:
     output.show(result, as_json, lambda: _verified(source))
     if findings:
         raise typer.Exit(Exit.REFUSED)
+
+
+def definitions(
+    name: Annotated[
+        str | None, typer.Argument(help="All versions of this one; else the newest of each.")
+    ] = None,
+    *,
+    url: options.Url = None,
+    as_json: options.Json = False,
+) -> None:
+    """List registered definitions; of one by NAME all versions, with the sagas that hold them."""
+    with Rest(find_service(url)) as rest:
+        path = "/v1/definitions" if name is None else f"/v1/definitions/{quote(name, safe='')}"
+        answer = rest.get(path)
+    output.show(answer, as_json, lambda: _listed(answer["items"], debts=name is not None))
+
+
+def retire(
+    version: Annotated[str, typer.Argument(help="The version to retire.", metavar="NAME@VERSION")],
+    *,
+    reason: options.Reason,
+    url: options.Url = None,
+    as_json: options.Json = False,
+) -> None:
+    """Let a version take no new starts. What runs under it runs to its end.
+
+    Refused (exit code 1) while sagas of it have not ended, or completed ones may still be undone.
+    """
+    name, at, number = version.partition("@")
+    if not at or not number.isdecimal():
+        raise CliError(
+            f"{version!r} names no version.", "For example: book-trip@1", exit_code=Exit.USAGE
+        )
+    with Rest(find_service(url)) as rest:
+        path = f"/v1/definitions/{quote(name, safe='')}/{number}/retire"
+        answer = rest.post(path, {"reason": reason})
+    said = (" takes no new starts", "ok")
+    output.show(answer, as_json, lambda: Text.assemble((version, "name"), said))
+
+
+def _listed(items: Sequence[Mapping[str, Any]], *, debts: bool) -> RenderableType:
+    if not items:
+        return Text("No definitions.", "quiet")
+    lines = Table(box=None, pad_edge=False, header_style="quiet")
+    for title in ("definition", "registered", "", *(("open", "undoable") if debts else ())):
+        lines.add_column(title, justify="right" if title in ("open", "undoable") else "left")
+    for item in items:
+        retired = Text("retired", "quiet") if item.get("retired_at") else Text("takes starts", "ok")
+        cells: list[RenderableType] = [
+            Text(f"{item['name']}@{item['version']}", "name"),
+            saga_list.ago(item["registered_at"]),
+            retired,
+        ]
+        debt = item.get("debt")
+        if debts and debt:
+            cells += [str(debt["open"]), str(debt["undoable"])]
+        lines.add_row(*cells)
+    return lines
 
 
 def _registered(source: "Source") -> Text:

@@ -9,8 +9,9 @@ import asyncpg
 
 from amends_contracts.names import service_of
 from amends_migrations import head
-from amends_orchestrator.cli import saga_tree, schema
+from amends_orchestrator.cli import doctor_commands, saga_tree, schema
 from amends_orchestrator.cli.finding import Finding, bad, note, ok
+from amends_orchestrator.store import Definitions
 from amends_orchestrator.store.reads import Reads
 
 CLOCK_S_MAX = 5.0
@@ -56,6 +57,8 @@ async def check(url: str) -> AsyncGenerator[Finding]:
             yield await _stuck(connection, reads)
             yield await _transactions(connection)
             for finding in await _participants(reads):
+                yield finding
+            for finding in await doctor_commands.check(reads, Definitions(engine)):
                 yield finding
     finally:
         await connection.close()

@@ -42,7 +42,13 @@ _SERVICE = "Run the service"
 
 for _command in (demo.demo, new.new, dev.dev, up.up):
     app.command(rich_help_panel=_START)(_command)
-for _command in (definitions.verify, draw.draw, definitions.register):
+for _command in (
+    definitions.verify,
+    draw.draw,
+    definitions.register,
+    definitions.definitions,
+    definitions.retire,
+):
     app.command(rich_help_panel=_SAGAS)(_command)
 for _command in (sagas.start, sagas.show, sagas.undo_plan, sagas.cancel, sagas.undo, sagas.trace):
     app.command(rich_help_panel=_SAGAS)(_command)

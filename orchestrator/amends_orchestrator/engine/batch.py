@@ -207,6 +207,10 @@ class Assembly:
             first = self._starts[key]
             same = first.input_digest == work.input_digest
             self._again(work, first.saga_id, same=same)
+        elif work.retired:
+            version = f"{work.registered.name}@{work.registered.version}"
+            detail = f"{version} is retired: it takes no new starts; start another version"
+            self._results.append((work, Refused(type=ProblemType.RETIRED, detail=detail)))
         elif self._bytes_left <= 0:
             self._leftover.append(work)
         else:

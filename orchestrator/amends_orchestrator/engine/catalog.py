@@ -1,7 +1,8 @@
 """Definitions and schemas, compiled once: what starts and outputs are checked against.
 
-A version never changes, so it is kept for good; which version is the newest is asked again after
-a moment. Schemas of outputs come from what participants say in `hello`.
+A version never changes, so it is kept for good; which version is the newest, and whether one takes
+no starts any more, is asked again after a moment. Schemas of outputs come from what participants
+say in `hello`.
 """
 
 import logging
@@ -70,6 +71,12 @@ class _Newest:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Retirement:
+    retired: bool
+    until: float
+
+
 @dataclass(slots=True)
 class _Shapes:
     """The output schemas seen for one command, oldest first, by digest."""
@@ -89,6 +96,7 @@ class Catalog:
         self._newest_for_s = newest_for_s
         self._known: dict[tuple[str, int], Registered] = {}
         self._newest: dict[str, _Newest] = {}
+        self._retirements: dict[tuple[str, int], _Retirement] = {}
         self._outputs: dict[str, _Shapes] = {}
         self.broken: dict[tuple[str, int], str] = {}
         """Versions that this release cannot run, and why."""
@@ -116,9 +124,20 @@ class Catalog:
             registered = self._compile(name, number, document)
         return registered
 
+    async def is_retired(self, name: str, version: int) -> bool:
+        """Whether a version takes no new starts. Raises StoreUnavailable."""
+        known = self._retirements.get((name, version))
+        if known is None or known.until <= self._clock.monotonic():
+            retired = await self._store.is_retired(name, version)
+            known = _Retirement(retired, self._clock.monotonic() + self._newest_for_s)
+            self._retirements[name, version] = known
+        return known.retired
+
     def forget_newest(self, name: str) -> None:
-        """A version was registered in this process: the next start shall see it."""
+        """A version was registered or retired in this process: the next start shall see it."""
         self._newest.pop(name, None)
+        for known in [at for at in self._retirements if at[0] == name]:
+            del self._retirements[known]
 
     def learn(self, commands: Mapping[str, CommandInfo]) -> None:
         """Keep the output schemas of a `hello`."""

@@ -324,6 +324,7 @@ class Edge:
             registered=registered,
             input_digest=input_digest(start.input),
             labels=_labels(registered.definition.labels, start),
+            retired=await self._catalog.is_retired(registered.name, registered.version),
             trace=trace,
         )
 

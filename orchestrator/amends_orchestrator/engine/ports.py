@@ -212,7 +212,11 @@ class Store(Protocol):
         ...
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
-        """Version and document; the newest version if None is asked for."""
+        """Version and document; None asks for the newest, of those that take starts if any does."""
+        ...
+
+    async def is_retired(self, name: str, version: int) -> bool:
+        """Whether a version takes no new starts."""
         ...
 
 

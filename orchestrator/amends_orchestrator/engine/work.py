@@ -68,6 +68,8 @@ class ForStart(_Work):
     registered: Registered
     input_digest: str
     labels: dict[str, str] = field(default_factory=dict[str, str])
+    retired: bool = False
+    """The version takes no new starts: this one is answered only if it was accepted before."""
     trace: Trace | None = None
 
 

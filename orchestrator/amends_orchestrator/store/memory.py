@@ -68,6 +68,7 @@ class MemoryStore:
     """By id: the orchestrator that publishes it, and the row."""
     said: dict[tuple[str, str], Hello] = field(default_factory=dict[tuple[str, str], Hello])
     definitions: dict[tuple[str, int], Json] = field(default_factory=dict[tuple[str, int], Json])
+    retired: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     _leases: dict[UUID, _Lease] = field(default_factory=dict[UUID, _Lease])
     _owners: dict[int, UUID] = field(default_factory=dict[int, UUID])
 
@@ -279,9 +280,16 @@ class MemoryStore:
         return [hello.commands for hello in self.said.values()]
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
-        """Version and document; the newest version if None is asked for."""
+        """Version and document; None asks for the newest, of those that take starts if any does."""
         versions = [v for n, v in self.definitions if n == name and version in (None, v)]
-        return (max(versions), self.definitions[name, max(versions)]) if versions else None
+        if not versions:
+            return None
+        found = max(versions, key=lambda v: ((name, v) not in self.retired, v))
+        return found, self.definitions[name, found]
+
+    async def is_retired(self, name: str, version: int) -> bool:
+        """Whether a version takes no new starts."""
+        return (name, version) in self.retired
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -247,9 +247,14 @@ class PostgresStore:
         return [commands_from_json(json.loads(row["commands"])) for row in rows]
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
-        """Version and document; the newest version if None is asked for."""
+        """Version and document; None asks for the newest, of those that take starts if any does."""
         row = await self._database.row(ADMIN["definition"], name=name, version=version)
         return None if row is None else (row["version"], json.loads(row["document"]))
+
+    async def is_retired(self, name: str, version: int) -> bool:
+        """Whether a version takes no new starts."""
+        row = await self._database.row(ADMIN["is_retired"], name=name, version=version)
+        return row is not None and row["retired"]
 
 
 def _stored(saga_id: SagaId, row: asyncpg.Record) -> StoredSaga:

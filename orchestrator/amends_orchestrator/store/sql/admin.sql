@@ -8,25 +8,58 @@ ON CONFLICT (name, version) DO NOTHING
 RETURNING version;
 
 -- name: definition
--- One version, or the newest.
-SELECT name, version, digest, document::text AS document, at
+-- One version, or the newest that takes starts, or the newest.
+SELECT name, version, digest, document::text AS document, at, retired_at
 FROM amends.definition
 WHERE name = :name AND (version = :version::integer OR :version::integer IS NULL)
-ORDER BY version DESC
+ORDER BY retired_at IS NOT NULL, version DESC
 LIMIT 1;
 
 -- name: versions
 -- All versions of one definition, newest first.
-SELECT name, version, digest, document::text AS document, at
+SELECT name, version, digest, document::text AS document, at, retired_at
 FROM amends.definition
 WHERE name = :name
 ORDER BY version DESC;
 
 -- name: newest
 -- The newest version of every definition.
-SELECT DISTINCT ON (name) name, version, digest, document::text AS document, at
+SELECT DISTINCT ON (name) name, version, digest, document::text AS document, at, retired_at
 FROM amends.definition
 ORDER BY name, version DESC;
+
+-- name: is_retired
+-- Whether a version takes no starts any more; no row if there is no such version.
+SELECT retired_at IS NOT NULL AS retired
+FROM amends.definition
+WHERE (name, version) = (:name, :version::integer);
+
+-- name: retire
+-- From now on a version takes no starts; once is enough.
+UPDATE amends.definition
+SET retired_at = clock_timestamp()
+WHERE (name, version) = (:name, :version::integer) AND retired_at IS NULL;
+
+-- name: debt
+-- What a version still owes, each counted up to `at_most`: sagas that have not ended, and completed
+-- ones whose undo window, counted from their end, is open. Without a window the latter is not looked
+-- at; with one it reads the completed sagas of the definition.
+SELECT (
+    SELECT count(*) FROM (
+        SELECT 1 FROM amends.saga
+        WHERE definition = :name AND status = ANY (:unended::text[])
+          AND version IS NOT DISTINCT FROM :version::integer
+        LIMIT :at_most::integer
+    ) AS unended
+) AS open, (
+    SELECT count(*) FROM (
+        SELECT 1 FROM amends.saga
+        WHERE definition = :name AND status = 'completed' AND :window_s::float8 > 0
+          AND version IS NOT DISTINCT FROM :version::integer
+          AND ended_at > clock_timestamp() - make_interval(secs => :window_s::float8)
+        LIMIT :at_most::integer
+    ) AS ended
+) AS undoable;
 
 -- name: create_key
 -- A new key: only its hash comes here.
