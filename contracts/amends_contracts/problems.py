@@ -38,6 +38,8 @@ class ProblemType(StrEnum):
     UNDO_MAPPING = "amends:undo-mapping"
     UNDO_UNVERIFIED = "amends:undo-unverified"
     EFFECT_IN_DOUBT = "amends:effect-in-doubt"
+    EXHAUSTED = "amends:exhausted"
+    """A `repeat` reached its `max`."""
     # of the engine, about a saga
     CANCELLED = "amends:cancelled"
     DEADLINE = "amends:deadline"

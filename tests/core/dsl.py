@@ -92,6 +92,29 @@ def choice(
     }
 
 
+def each(step_id: str, items: Any, *steps: Any, **fields: Any) -> dict[str, Any]:
+    """An each over `items`, one after the other unless `concurrency` says something else."""
+    return {"kind": "each", "id": step_id, "items": items, "steps": list(steps), **fields}
+
+
+def repeat(step_id: str, until: str, *steps: Any, turns: int = 5, **fields: Any) -> dict[str, Any]:
+    """A repeat of at most `turns` iterations."""
+    body = {"until": until, "max": turns, "steps": list(steps)}
+    return {"kind": "repeat", "id": step_id, **body, **fields}
+
+
+def alternatives(step_id: str, /, when: str | None = None, **plans: Any) -> dict[str, Any]:
+    """Alternatives with named plans."""
+    named = [{"name": name, "steps": steps} for name, steps in plans.items()]
+    condition = {"when": when} if when else {}
+    return {"kind": "alternatives", "id": step_id, "plans": named} | condition
+
+
+def wait(step_id: str, **fields: Any) -> dict[str, Any]:
+    """A wait `for` a duration or `until` a time."""
+    return {"kind": "wait", "id": step_id, **fields}
+
+
 def definition(*steps: Any, **fields: Any) -> Definition:
     """A definition named `test`."""
     return Definition.model_validate({"name": "test", "steps": list(steps), **fields})

@@ -1,10 +1,10 @@
-"""Random definitions that the verifier accepts: actions, parallels and choices, nested."""
+"""Random definitions that the verifier accepts: all kinds that this version runs, nested."""
 
 import random
 from typing import Any
 
 from amends_contracts.definition import Definition
-from core.dsl import action, choice, definition, parallel
+from core.dsl import action, alternatives, choice, definition, each, parallel, repeat, wait
 
 _FOREVER = {"max_attempts": None, "initial": "PT0.5S", "max": "PT2S"}
 
@@ -13,6 +13,8 @@ class _Maker:
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.count = 0
+        self.known: list[str] = ["${ input.n }"]
+        """Expressions that have a value (or are null) where the next step stands."""
 
     def name(self, prefix: str) -> str:
         self.count += 1
@@ -27,6 +29,8 @@ class _Maker:
             "probe": self.flip(0.4),
             "timeout": f"PT{self.chance.randint(1, 40)}S",
         }
+        if self.flip(0.5):
+            fields["input"] = {"x": self.chance.choice(self.known)}
         if self.flip(0.15):
             fields["on_failure"] = "ignore"
         if self.flip(0.1):
@@ -36,10 +40,14 @@ class _Maker:
         if self.flip(0.1):
             fields["reversal"] = "read_only"
         elif self.flip(0.3):
-            mapping = {"n": "${ action.output.n }"} if self.flip(0.5) else None
+            mapping = None
+            if self.flip(0.5):
+                mapping = {"n": "${ action.output.n }", "x": self.chance.choice(self.known)}
             verify = fields["probe"] and self.flip(0.5)
             fields["compensation"] = {"input": mapping, "verify": verify}
-        return action(self.name("a"), **fields)
+        made = action(self.name("a"), **fields)
+        self.known.append(f"${{ steps.{made['id']}.output }}")
+        return made
 
     def pivot(self) -> Any:
         fields: dict[str, Any] = {"pivot": True, "probe": self.flip(0.6)}
@@ -50,18 +58,74 @@ class _Maker:
     def sequence(self, depth: int, *, after: bool) -> list[Any]:
         return [self.step(depth, after=after) for _ in range(self.chance.randint(1, 3))]
 
+    def body(self, depth: int, *names: str, after: bool) -> list[Any]:
+        """A sequence with names of its own; what it does may be named after it, too."""
+        known = self.known
+        self.known = [*known, *names]
+        steps = self.sequence(depth - 1, after=after)
+        found = [name for name in self.known[len(known) + len(names) :] if ".output" in name]
+        self.known = [*known, *found]
+        return steps
+
     def step(self, depth: int, *, after: bool) -> Any:
-        dice = self.chance.random()
-        if depth == 0 or dice < 0.6:
+        if depth == 0 or self.flip(0.5):
             return self.action(after=after)
-        if dice < 0.85:
-            names = "abc"[: self.chance.randint(2, 3)]
-            branches: dict[str, Any] = {
-                name: self.sequence(depth - 1, after=after) for name in names
-            }
-            return parallel(self.name("p"), None, **branches)
-        case = ("${ input.n == 1 }", self.sequence(depth - 1, after=after))
-        return choice(self.name("c"), case, otherwise=self.sequence(depth - 1, after=after))
+        makers = [self.parallel, self.choice, self.each, self.wait]
+        if not after:
+            makers += [self.each, self.repeat, self.alternatives, self.alternatives]
+        return self.chance.choice(makers)(depth, after=after)
+
+    def when(self) -> dict[str, Any]:
+        return {"when": "${ input.n > 0 }"} if self.flip(0.1) else {}
+
+    def parallel(self, depth: int, *, after: bool) -> Any:
+        return parallel(self.name("p"), None, **self.separate(depth, after=after))
+
+    def separate(self, depth: int, *names: str, after: bool) -> dict[str, Any]:
+        """Sequences that do not know of each other; all but the first have `names`."""
+        known = self.known
+        made: dict[str, Any] = {}
+        found: list[str] = []
+        for name in "abc"[: self.chance.randint(2, 3)]:
+            self.known = known
+            made[name] = self.body(depth, *(names if made else ()), after=after)
+            found += self.known[len(known) :]
+        self.known = [*known, *found]
+        return made
+
+    def choice(self, depth: int, *, after: bool) -> Any:
+        known = self.known
+        case = ("${ input.n == 1 }", self.body(depth, after=after))
+        found, self.known = self.known[len(known) :], known
+        otherwise = self.body(depth, after=after)
+        self.known = [*self.known, *found]
+        return choice(self.name("c"), case, otherwise=otherwise)
+
+    def each(self, depth: int, *, after: bool) -> Any:
+        items: Any = self.chance.choice(["${ input.items }", ["x"], ["x", "y"], []])
+        if not after and self.flip(0.05):
+            items = "${ input.maybe }"
+        name = self.name("e")
+        steps = self.body(depth, "${ item }", "${ index }", after=after)
+        concurrency = self.chance.randint(1, 3)
+        return each(name, items, *steps, concurrency=concurrency, **self.when())
+
+    def repeat(self, depth: int, *, after: bool) -> Any:
+        name = self.name("r")
+        steps = self.body(depth, "${ turn }", after=after)
+        until = self.chance.choice(["${ turn >= 2 }", "${ turn > input.n }", "${ true }"])
+        return repeat(name, until, *steps, turns=self.chance.randint(1, 3), **self.when())
+
+    def alternatives(self, depth: int, *, after: bool) -> Any:
+        name = self.name("o")
+        plans = self.separate(depth, "${ failure.type }", after=after)
+        return alternatives(name, **self.when(), **plans)
+
+    def wait(self, depth: int, *, after: bool) -> Any:
+        time: dict[str, Any] = {"for": f"PT{self.chance.randint(0, 90)}S"}
+        if self.flip(0.3):
+            time = {"until": "2026-03-01T12:01:00Z"}
+        return wait(self.name("w"), **time, **self.when())
 
 
 def random_definition(seed: int) -> Definition:

@@ -17,9 +17,10 @@ from amends_contracts.messages import ActionOutcome, Effect, Json, Outcome, Reve
 from amends_contracts.names import Op, StepPath, service_of
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import TERMINAL, Decision, Refused, Send, undo_plan
+from amends_orchestrator.core.frames import frames_of, prefix_at, prefix_of
 from amends_orchestrator.core.inputs import DeadLettered, ReplyReceived, Returned, Woke
-from amends_orchestrator.core.plan import ActionNode, ChoiceNode, ParallelNode, Sequence
-from amends_orchestrator.core.state import Doing, StepStatus
+from amends_orchestrator.core.plan import AlternativesNode, EachNode, Plan, RepeatNode, children
+from amends_orchestrator.core.state import ACTIVE, Doing, StepState, StepStatus
 from core.dsl import Scenario, given
 
 
@@ -62,16 +63,54 @@ class World:
             if send.op is Op.COMPENSATION:
                 self.check_order(send.path)
                 assert self.saga.saga.state.pivot is None, "an undo after the pivot"
+            elif send.op is Op.ACTION:
+                self.check_begin(send.path)
             self.commands.append(send)
         self.saga.unanswered.clear()
 
     def check_order(self, path: StepPath) -> None:
         """Whatever the plan sequences after `path` is settled and undone."""
-        for later in followers(self.saga.plan.root, path):
-            step = self.saga.saga.state.steps.get(StepPath(later))
-            if step is None or step.residue:
+        for later, step in self.actions():
+            if precedes(self.saga.plan, path, later) and not step.residue:
+                assert step.status not in UNSETTLED, f"{path} undone before {later} ({step.status})"
+
+    def check_begin(self, path: StepPath) -> None:
+        """What the plan sequences before `path` is done; plans that failed before it are undone."""
+        for earlier, step in self.actions():
+            if not precedes(self.saga.plan, earlier, path) or step.residue:
                 continue
-            assert step.status not in UNSETTLED, f"{path} undone before {later} ({step.status})"
+            where = f"{path} began after {earlier} ({step.status})"
+            if self.is_passed(earlier):
+                assert step.status not in UNSETTLED, where
+            else:
+                assert step.status in DONE or step.ignored, where
+
+    def is_passed(self, path: StepPath) -> bool:
+        """Whether the step belongs to a plan of alternatives that failed."""
+        steps = self.saga.saga.state.steps
+        places = self.saga.plan.places
+        for name, number in places[self.saga.plan.nodes[bare(path)].id].plans:
+            around = StepPath(prefix_at(path, len(places[name].repeats)) + name)
+            if steps[around].chosen != number:
+                return True
+        return False
+
+    def check_concurrency(self) -> None:
+        """No more items of an each are under way than it allows."""
+        working: dict[StepPath, set[int]] = {}
+        for path, step in self.actions():
+            for frame in frames_of(path):
+                if frame.each and step.action.doing in ACTIVE:
+                    working.setdefault(frame.holder, set()).add(frame.number)
+        for holder, numbers in working.items():
+            node = self.saga.plan.node_of(holder)
+            assert isinstance(node, EachNode)
+            assert len(numbers) <= node.concurrency, f"{holder}: {numbers} at a time"
+
+    def actions(self) -> list[tuple[StepPath, StepState]]:
+        """All instances of actions."""
+        steps = self.saga.saga.state.steps
+        return [(p, s) for p, s in steps.items() if self.saga.plan.action_of(p) is not None]
 
     # --- participants
 
@@ -202,6 +241,7 @@ class World:
             assert len(self.saga.rows) == before
         assert not ended or isinstance(answer, Refused), "a terminal state absorbs"
         undo_plan(self.saga.plan, self.saga.saga)
+        self.check_concurrency()
         self.collect()
 
     def step(self) -> None:
@@ -341,12 +381,13 @@ class World:
                 continue
             if step.status is StepStatus.FAILED:
                 assert not there, f"{path} is failed and has an effect"
-            if saga.status == "compensated":
+            if saga.status == "compensated" or self.is_passed(path):
                 assert not there or step.residue, f"{path}: {step.status}, its effect is left"
             elif step.status is StepStatus.SUCCEEDED:
                 assert there, f"{path} succeeded without an effect"
         if saga.status == "completed":
-            assert not self.undo_order, "a completed saga undid something"
+            kept = [path for path in self.undo_order if not self.is_passed(path)]
+            assert not kept, "a completed saga undid something that it needed"
 
 
 UNSETTLED = frozenset(
@@ -361,6 +402,8 @@ UNSETTLED = frozenset(
     }
 )
 
+DONE = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED})
+
 
 def overdue(saga: Scenario) -> bool:
     """Whether something was due already (a reply came before the saga was woken)."""
@@ -369,39 +412,50 @@ def overdue(saga: Scenario) -> bool:
     return any(op.due is not None and op.due <= saga.now for op in ops)
 
 
-def followers(sequence: Sequence, path: StepPath) -> list[str]:
-    """Actions that the plan sequences after `path`."""
-    for n, node in enumerate(sequence):
-        after = [a for later in sequence[n + 1 :] for a in actions_of(later)]
-        match node:
-            case ActionNode():
-                if node.id == path:
-                    return after
-            case ParallelNode() | ChoiceNode():
-                for body in bodies_of(node):
-                    if any(path in actions_of(inner) for inner in body):
-                        return followers(body, path) + after
-    return []
+def bare(path: StepPath) -> str:
+    """The id of a path's step."""
+    return path[len(prefix_of(path)) :]
 
 
-def bodies_of(node: ParallelNode | ChoiceNode) -> list[Sequence]:
-    """The sequences under a node."""
-    if isinstance(node, ParallelNode):
-        return [body for _, body in node.branches]
-    return [*(body for _, body in node.cases), node.otherwise]
+def precedes(plan: Plan, first: StepPath, second: StepPath) -> bool:
+    """Whether the plan sequences `first` before `second`."""
+    for (kind, a), (_, b) in zip(trail(plan, first), trail(plan, second), strict=False):
+        if a != b:
+            return kind == "sequence" and a < b
+    return False
 
 
-def actions_of(node: Any) -> list[str]:
-    """The actions under a node."""
-    if isinstance(node, ActionNode):
-        return [node.id]
-    return [a for body in bodies_of(node) for inner in body for a in actions_of(inner)]
+def trail(plan: Plan, path: StepPath) -> list[tuple[str, int]]:
+    """The way to a step from the top: its number in each sequence, and which part of a holder."""
+    frames = list(frames_of(path))
+    name = bare(path)
+    way: list[tuple[str, int]] = []
+    while True:
+        parent = plan.parents[name]
+        holder = None if parent is None else plan.nodes[parent]
+        bodies = [plan.root] if holder is None else [body for _, body in children(holder)]
+        n, body = next((n, b) for n, b in enumerate(bodies) if name in [node.id for node in b])
+        way.insert(0, ("sequence", [node.id for node in body].index(name)))
+        if holder is None or parent is None:
+            return way
+        match holder:
+            case EachNode():
+                free = holder.concurrency > 1
+                way.insert(0, ("free" if free else "sequence", frames.pop().number))
+            case RepeatNode():
+                way.insert(0, ("sequence", frames.pop().number))
+            case AlternativesNode():
+                way.insert(0, ("sequence", n))
+            case _:
+                way.insert(0, ("free", n))
+        name = parent
 
 
 def live(what: Definition, seed: int, steps: int) -> World:
     """A whole life: bad weather, then calm, then the promises."""
     chance = random.Random(seed)
-    world = World(given(what, n=chance.randrange(3)), chance)
+    n = chance.randrange(3)
+    world = World(given(what, n=n, items=list(range(n + 1)), maybe=[[1], None, 7][n]), chance)
     world.collect()
     for _ in range(steps):
         world.step()

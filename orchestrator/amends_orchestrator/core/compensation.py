@@ -1,38 +1,46 @@
 """Back: which compensations are next? The reverse of the plan's partial order, by walking the tree.
 
-A sequence is undone from its end, parallel branches freely of each other, of a choice what ran.
+A sequence is undone from its end, parallel branches freely of each other, of a choice what ran,
+of an `each` and a `repeat` the latest first, of alternatives the plan that held.
 A step that is still awaited, or whose compensation failed, holds back what precedes it in the
 plan and nothing else. A walk that gets through has found the saga compensated.
 """
 
 from datetime import timedelta
+from functools import partial
 
 from amends_contracts.messages import ActionOutcome, Effect, Json, Reversal
 from amends_contracts.names import Op, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.decision import Send
+from amends_orchestrator.core.loops import undo_each, undo_repeat
 from amends_orchestrator.core.outcomes import HALTING, map_undo, send_probe
 from amends_orchestrator.core.plan import (
     ActionNode,
+    AlternativesNode,
     ChoiceNode,
+    EachNode,
     Node,
     ParallelNode,
+    RepeatNode,
     Sequence,
+    WaitNode,
     path_of,
 )
 from amends_orchestrator.core.retries import PROBE, attempts_left
+from amends_orchestrator.core.savepoints import undo_alternatives
 from amends_orchestrator.core.state import Doing, StepState, StepStatus
-from amends_orchestrator.core.work import Need, Work, node_at, render
+from amends_orchestrator.core.work import Work, all_of, node_at, render
 
 
 def go_back(work: Work) -> None:
     """Undo whatever may be undone now; end the saga if nothing is left."""
-    if _sequence(work, work.plan.root, ""):
+    if undo_sequence(work, work.plan.root, ""):
         work.emit(j.SagaCompensated())
 
 
-def _sequence(work: Work, sequence: Sequence, prefix: str) -> bool:
+def undo_sequence(work: Work, sequence: Sequence, prefix: str) -> bool:
     """Whether nothing of it is left to undo, looking from its end."""
     return all(_visit(work, node, prefix) for node in reversed(sequence))
 
@@ -48,20 +56,20 @@ def _visit(work: Work, node: Node, prefix: str) -> bool:
             step = work.draft.steps.get(path)
             if step is None or step.chosen is None:
                 return True
-            return _sequence(work, node.body(step.chosen), prefix)
+            return undo_sequence(work, node.body(step.chosen), prefix)
+        case EachNode():
+            return undo_each(work, node, path, undo_sequence)
+        case RepeatNode():
+            return undo_repeat(work, node, path, undo_sequence)
+        case AlternativesNode():
+            return undo_alternatives(work, node, path, prefix, undo_sequence)
+        case WaitNode():
+            return True  # withdrawn when it turned back
 
 
 def _parallel(work: Work, node: ParallelNode, prefix: str) -> bool:
-    done = True
-    needed: set[int] = set()
-    for _, branch in node.branches:
-        try:
-            done = _sequence(work, branch, prefix) and done
-        except Need as need:
-            needed |= need.seqs
-    if needed:
-        raise Need(needed)
-    return done
+    branches = (partial(undo_sequence, work, branch, prefix) for _, branch in node.branches)
+    return all_of(branches)
 
 
 def is_undone(step: StepState) -> bool:
@@ -112,9 +120,10 @@ def _begin(work: Work, node: ActionNode, path: StepPath, step: StepState) -> Non
         work.emit(j.StepResidue(path=path))
 
 
-def undo_input(work: Work, node: ActionNode, step: StepState) -> tuple[Json, bool, Problem | None]:
+def undo_input(work: Work, node: ActionNode, path: StepPath) -> tuple[Json, bool, Problem | None]:
     """The compensation's body: (value, whether it was mapped just now, why there is none)."""
     assert node.undo is not None
+    step = work.draft.steps[path]
     if node.undo.input is None:
         work.need(step.input_seq, step.output_seq)
         value = {"input": work.action_input(step), "output": work.action_output(step)}
@@ -122,7 +131,7 @@ def undo_input(work: Work, node: ActionNode, step: StepState) -> tuple[Json, boo
     if step.undo_seq:
         return work.row_data(step.undo_seq).get("undo"), False, None
     output = work.action_output(step) if step.known else None
-    return map_undo(work, node, step, output)
+    return map_undo(work, node, path, output)
 
 
 def dispatch_undo(work: Work, node: ActionNode, path: StepPath) -> None:
@@ -130,7 +139,7 @@ def dispatch_undo(work: Work, node: ActionNode, path: StepPath) -> None:
     assert node.undo is not None
     step = work.draft.steps[path]
     op = step.undo
-    value, mapped, problem = undo_input(work, node, step)
+    value, mapped, problem = undo_input(work, node, path)
     body = render(value, "the compensation's input") if problem is None else problem
     if isinstance(body, Problem):
         work.emit(j.UndoFailed(path=path, attempt=op.attempt, problem=body))

@@ -14,7 +14,6 @@ from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.compensation import expire_undo, go_back
 from amends_orchestrator.core.decision import Answer, Decision, Missing, Refused
-from amends_orchestrator.core.evolve import empty
 from amends_orchestrator.core.forward import go_forward
 from amends_orchestrator.core.inputs import (
     CancelRequested,
@@ -43,7 +42,7 @@ from amends_orchestrator.core.operator import (
 from amends_orchestrator.core.outcomes import expire_action, stop
 from amends_orchestrator.core.plan import Plan
 from amends_orchestrator.core.replies import on_dead_lettered, on_reply, on_returned
-from amends_orchestrator.core.state import TERMINAL, Doing, Identity, Saga
+from amends_orchestrator.core.state import TERMINAL, Doing, Identity, Saga, State
 from amends_orchestrator.core.work import Need, Work
 
 Values = Mapping[int, Json]
@@ -55,7 +54,7 @@ def start(
     plan: Plan, identity: Identity, request: StartRequested, now: datetime
 ) -> Decision | Refused:
     """The first decision of a saga: it is there, and its first steps are dispatched."""
-    work = Work(plan, identity, 0, empty(now), {}, now)
+    work = Work(plan, identity, 0, State(at=now), {}, now)
     work.emit(
         j.SagaStarted(
             key=request.key,
@@ -136,8 +135,8 @@ def _on_woke(work: Work) -> None:
     draft = work.draft
     if draft.fault:
         return
-    for path in list(draft.steps):
-        step = draft.steps[path]
+    for path, _ in work.open():
+        step = draft.steps[path]  # what expired before it may have changed it
         for op, expire in ((step.action, expire_action), (step.undo, expire_undo)):
             if op.doing in _EXPIRES and op.due is not None and op.due <= work.now:
                 expire(work, path)
@@ -196,7 +195,7 @@ def _say_whether_stuck(work: Work) -> None:
     if draft.ended is not None or draft.fault or draft.full:
         return
     blocked = work.blocked()
-    stuck = bool(blocked) and (work.halted() or not work.active())
+    stuck = bool(blocked) and (work.halted() or not work.working())
     if stuck and not draft.stuck:
         path, step = blocked[0]
         title = f"{path} needs an operator: retry, resolve or skip it"

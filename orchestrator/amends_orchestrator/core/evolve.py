@@ -13,9 +13,11 @@ from amends_contracts.names import StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.decision import JournalRow
+from amends_orchestrator.core.evolve_holders import hold, interrupted
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.core.moves import STEP_MOVE_OF
+from amends_orchestrator.core.packed import copy_of
 from amends_orchestrator.core.state import (
     IDLE,
     ROWS_GRANT,
@@ -29,6 +31,7 @@ from amends_orchestrator.core.state import (
     State,
     StepState,
     StepStatus,
+    unpacked,
 )
 
 
@@ -44,6 +47,7 @@ class Draft:
         "fault",
         "full",
         "interrupt_at",
+        "open",
         "output_seq",
         "pivot",
         "residue",
@@ -56,7 +60,9 @@ class Draft:
 
     def __init__(self, state: State) -> None:
         self.at = state.at
-        self.steps: dict[StepPath, StepState] = dict(state.steps)
+        self.steps = copy_of(state.steps)
+        self.open: set[StepPath] = {path for path, step in unpacked(self.steps) if step.is_open}
+        """Steps that something is still awaited for: few, however many the saga has."""
         self.direction = state.direction
         self.pivot = state.pivot
         self.deadline = state.deadline
@@ -121,7 +127,15 @@ class Draft:
                 _undo(self, event, seq, at)
             case (
                 j.StepEntered()
-                | j.StepSkipped()
+                | j.StepTurned()
+                | j.StepAdvanced()
+                | j.StepPlanFailed()
+                | j.StepLeft()
+            ):
+                status = _next(self.steps.get(event.path), event)
+                hold(self.steps, event, status, seq)
+            case (
+                j.StepSkipped()
                 | j.StepAlarmed()
                 | j.StepLate()
                 | j.StepNothingToCompensate()
@@ -133,6 +147,8 @@ class Draft:
                 _step(self, event, seq, at)
             case _:
                 _saga(self, event, seq)
+                return
+        (self.open.add if self.steps[event.path].is_open else self.open.discard)(event.path)
 
 
 def _next(step: StepState | None, event: Event) -> StepStatus:
@@ -330,8 +346,7 @@ def _undo(draft: Draft, event: _UndoEvent, seq: int, at: datetime) -> None:
 
 
 _StepEvent = (
-    j.StepEntered
-    | j.StepSkipped
+    j.StepSkipped
     | j.StepAlarmed
     | j.StepLate
     | j.StepNothingToCompensate
@@ -348,8 +363,6 @@ def _step(draft: Draft, event: _StepEvent, seq: int, at: datetime) -> None:
     status = _next(old, event)
     step = old or StepState(status)
     match event:
-        case j.StepEntered(case=case):
-            step = replace(step, status=status, chosen=case, action=IDLE)
         case j.StepSkipped():
             step = replace(step, status=status, action=IDLE)
         case j.StepNothingToCompensate():
@@ -431,11 +444,8 @@ def _saga(draft: Draft, event: _SagaEvent, seq: int) -> None:
             draft.interrupt_at = interrupt_at
             draft.rows_max = seq + ROWS_MAX
             draft.full = False
-            for path, step in draft.steps.items():
-                op = step.action
-                if op.doing in (Doing.SENT, Doing.PROBING) and op.due is not None:
-                    op = replace(op, due=min(op.due, interrupt_at))
-                    draft.steps[path] = replace(step, action=op)
+            for path in draft.open:
+                draft.steps[path] = interrupted(draft.steps[path], interrupt_at)
         case j.SagaStopping(failure=failure):
             draft.stop = failure
         case j.SagaStopLapsed():
@@ -468,17 +478,12 @@ def _end(draft: Draft, status: SagaStatus) -> None:
     draft.deadline = draft.interrupt_at = None
 
 
-def empty(at: datetime) -> State:
-    """The state before the first row."""
-    return State(at=at)
-
-
 def evolve(saga: Saga | None, row: JournalRow, identity: Identity | None = None) -> Saga:
     """The saga after one more row; the first row needs the identity."""
     if saga is None:
         assert identity is not None, "the first row of a saga needs its identity"
         assert row.seq == 1, f"a journal begins with row 1, not {row.seq}"
-        saga = Saga(identity=identity, seq=0, state=empty(row.at))
+        saga = Saga(identity=identity, seq=0, state=State(at=row.at))
     assert row.seq == saga.seq + 1, f"row {row.seq} after row {saga.seq}"
     draft = Draft(saga.state)
     draft.apply(from_row(row), row.seq, row.at)

@@ -5,29 +5,43 @@ unless its time has come, what is next begins. A walk that gets through the whol
 the saga completed.
 """
 
+from functools import partial
+from typing import TypeAlias
+
 from amends_contracts.messages import Json
 from amends_contracts.names import Op, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
+from amends_orchestrator.core.compensation import undo_sequence
+from amends_orchestrator.core.conditions import condition
 from amends_orchestrator.core.decision import Send
-from amends_orchestrator.core.expressions import CompiledTemplate, ExpressionError
+from amends_orchestrator.core.expressions import ExpressionError
+from amends_orchestrator.core.loops import enter_each, go_each, go_repeat
 from amends_orchestrator.core.outcomes import fail, send_probe
 from amends_orchestrator.core.plan import (
     OTHERWISE,
     ActionNode,
+    AlternativesNode,
     ChoiceNode,
+    EachNode,
     Node,
     ParallelNode,
+    RepeatNode,
     Sequence,
+    WaitNode,
     path_of,
 )
+from amends_orchestrator.core.savepoints import go_alternatives
 from amends_orchestrator.core.state import Doing, StepState, StepStatus
-from amends_orchestrator.core.work import Need, Work, render
+from amends_orchestrator.core.waits import enter_wait, go_wait
+from amends_orchestrator.core.work import Work, all_of, render
+
+_Holder: TypeAlias = ParallelNode | ChoiceNode | EachNode | RepeatNode | AlternativesNode | WaitNode
 
 
 def go_forward(work: Work) -> None:
     """Begin and continue whatever can be; complete the saga if nothing is left."""
-    if _sequence(work, work.plan.root, ""):
+    if go_sequence(work, work.plan.root, ""):
         _complete(work)
 
 
@@ -36,7 +50,7 @@ def _complete(work: Work) -> None:
     output: Json = None
     problem: Problem | None = None
     if work.plan.output is not None:
-        value = work.evaluate(work.plan.output)
+        value = work.evaluate(work.plan.output, "")
         if isinstance(value, ExpressionError):
             title = "the saga's output could not be evaluated"
             problem = Problem(type=ProblemType.BAD_EXPRESSION, title=title, detail=value.text)
@@ -45,21 +59,39 @@ def _complete(work: Work) -> None:
     work.emit(j.SagaCompleted(output=output, problem=problem))
 
 
-def _sequence(work: Work, sequence: Sequence, prefix: str) -> bool:
-    """Whether every step is done. A step that turns the saga back ends the walk."""
-    return all(_visit(work, node, prefix) and work.forward for node in sequence)
+def go_sequence(work: Work, sequence: Sequence, prefix: str) -> bool:
+    """Whether every step is done. A step that turns the saga, or its plan, back ends the walk."""
+    return all(
+        _visit(work, node, prefix) and work.onward(path_of(prefix, node)) for node in sequence
+    )
 
 
 def _visit(work: Work, node: Node, prefix: str) -> bool:
     path = path_of(prefix, node)
     step = work.draft.steps.get(path)
+    if isinstance(node, ActionNode):
+        return _action(work, node, path, step)
+    if not _enter(work, node, path, step):
+        return False
+    entered = work.draft.steps.get(path)
+    if entered is not None and entered.status in _OVER:
+        return True
     match node:
-        case ActionNode():
-            return _action(work, node, path, step)
         case ParallelNode():
-            return _enter(work, node, path, step) and _parallel(work, node, path, prefix)
+            return _parallel(work, node, path, prefix)
         case ChoiceNode():
-            return _enter(work, node, path, step) and _choice(work, node, path, prefix)
+            return _choice(work, node, path, prefix)
+        case EachNode():
+            return go_each(work, node, path, go_sequence)
+        case RepeatNode():
+            return go_repeat(work, node, path, go_sequence)
+        case AlternativesNode():
+            return go_alternatives(work, node, path, prefix, go_sequence, undo_sequence)
+        case WaitNode():
+            return go_wait(work, path)
+
+
+_OVER = frozenset({StepStatus.SKIPPED, StepStatus.SUCCEEDED})
 
 
 def is_done(step: StepState) -> bool:
@@ -107,7 +139,7 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     first = step is None or not step.input_seq
     value: Json | ExpressionError
     if step is None or not step.input_seq:
-        value = work.evaluate(node.input)
+        value = work.evaluate(node.input, path)
     else:
         value = work.action_input(step)
     body = render(value, "the input")
@@ -138,22 +170,11 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
 # --- what holds others ---------------------------------------------------------------------------
 
 
-def _condition(work: Work, template: CompiledTemplate, what: str) -> bool | Problem:
-    value = work.evaluate(template)
-    if isinstance(value, bool) or value is None:
-        return bool(value)
-    if isinstance(value, ExpressionError):
-        title = f"{what} could not be evaluated"
-        return Problem(type=ProblemType.BAD_EXPRESSION, title=title, detail=value.text)
-    title = f"{what} must be true or false, not {type(value).__name__}"
-    return Problem(type=ProblemType.BAD_EXPRESSION, title=title)
-
-
 def _holds(work: Work, node: Node, path: StepPath) -> bool:
     """Whether the step's `when` lets it run; else it was skipped, or it failed."""
     if node.when is None:
         return True
-    holds = _condition(work, node.when, "`when`")
+    holds = condition(work, node.when, "`when`", path)
     if isinstance(holds, Problem):
         fail(work, node, path, holds, via="engine")
         return False
@@ -162,26 +183,38 @@ def _holds(work: Work, node: Node, path: StepPath) -> bool:
     return holds
 
 
-def _enter(
-    work: Work, node: ParallelNode | ChoiceNode, path: StepPath, step: StepState | None
-) -> bool:
-    """Whether to look inside; or True for a skipped step, whose inside is found empty."""
+def _enter(work: Work, node: _Holder, path: StepPath, step: StepState | None) -> bool:
+    """Whether to look inside, or to pass it by because it is over."""
     if step is not None and step.status is not StepStatus.RETRYING:
-        return step.status in (StepStatus.RUNNING, StepStatus.SKIPPED)
+        return step.status in _INSIDE
     if not _holds(work, node, path):
         return _is_done_now(work, path)
-    if isinstance(node, ChoiceNode):
-        return _choose(work, node, path)
-    if node.when is not None or step is not None:
-        work.emit(j.StepEntered(path=path))
+    match node:
+        case ChoiceNode():
+            return _choose(work, node, path)
+        case EachNode():
+            return enter_each(work, node, path)
+        case WaitNode():
+            return enter_wait(work, node, path)
+        case RepeatNode():
+            work.emit(j.StepEntered(path=path, turn=1))
+        case AlternativesNode():
+            work.emit(j.StepEntered(path=path, case=0))
+        case ParallelNode() if node.when is not None or step is not None:
+            work.emit(j.StepEntered(path=path))
+        case ParallelNode():
+            pass
     return True
+
+
+_INSIDE = _OVER | {StepStatus.RUNNING, StepStatus.COMPENSATING}
 
 
 def _choose(work: Work, node: ChoiceNode, path: StepPath) -> bool:
     """Settle the case once: from now on it is a fact."""
     chosen = OTHERWISE
     for n, (when, _) in enumerate(node.cases):
-        holds = _condition(work, when, f"the condition of case {n + 1}")
+        holds = condition(work, when, f"the condition of case {n + 1}", path)
         if isinstance(holds, Problem):
             fail(work, node, path, holds, via="engine")
             return False
@@ -193,26 +226,13 @@ def _choose(work: Work, node: ChoiceNode, path: StepPath) -> bool:
 
 
 def _parallel(work: Work, node: ParallelNode, path: StepPath, prefix: str) -> bool:
-    step = work.draft.steps.get(path)
-    if step is not None and step.status is StepStatus.SKIPPED:
-        return True
-    done = True
-    needed: set[int] = set()
-    for _, branch in node.branches:
-        if not work.forward:
-            return False
-        try:
-            done = _sequence(work, branch, prefix) and done
-        except Need as need:  # ask for what all branches lack at once
-            needed |= need.seqs
-    if needed:
-        raise Need(needed)
-    return done
+    def part(branch: Sequence) -> bool:
+        return work.onward(path) and go_sequence(work, branch, prefix)
+
+    return all_of(partial(part, branch) for _, branch in node.branches)
 
 
 def _choice(work: Work, node: ChoiceNode, path: StepPath, prefix: str) -> bool:
     step = work.draft.steps[path]
-    if step.status is StepStatus.SKIPPED:
-        return True
     assert step.chosen is not None, f"{path} was entered without a choice"
-    return _sequence(work, node.body(step.chosen), prefix)
+    return go_sequence(work, node.body(step.chosen), prefix)

@@ -14,6 +14,18 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 from amends_contracts.messages import ActionOutcome, Json, Outcome
 from amends_contracts.names import StepPath
 from amends_contracts.problems import Problem
+from amends_orchestrator.core.journal_loops import (
+    StepAdvanced as StepAdvanced,
+)
+from amends_orchestrator.core.journal_loops import (
+    StepLeft as StepLeft,
+)
+from amends_orchestrator.core.journal_loops import (
+    StepPlanFailed as StepPlanFailed,
+)
+from amends_orchestrator.core.journal_loops import (
+    StepTurned as StepTurned,
+)
 from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.state import Failure
 
@@ -122,11 +134,18 @@ class SagaCompensated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEntered:
-    """A step that holds others was entered; of a choice, which case."""
+    """A step that holds others, or a wait, was entered; what was settled by that stands here."""
 
     KIND: ClassVar = Kind.STEP_ENTERED
     path: StepPath
     case: int | None = None
+    """Of a choice, which case; of alternatives, which plan."""
+    items: Json = None
+    """Of an each: the list, evaluated once."""
+    turn: int = 0
+    """Of a repeat: 1."""
+    due: datetime | None = None
+    """Of a wait: its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -439,6 +458,10 @@ Event: TypeAlias = (
     | SagaCompleted
     | SagaCompensated
     | StepEntered
+    | StepTurned
+    | StepAdvanced
+    | StepPlanFailed
+    | StepLeft
     | StepSkipped
     | StepDispatched
     | StepProgressed

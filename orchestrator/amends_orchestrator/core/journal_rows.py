@@ -50,6 +50,8 @@ _CODECS: Final[dict[Any, tuple[_Encode | None, _Decode | None]]] = {
 
 
 def _codec(hint: Any) -> tuple[_Encode | None, _Decode | None]:
+    if typing.get_origin(hint) is tuple:
+        return list, tuple
     for member in (hint, *typing.get_args(hint)):
         if isinstance(member, type) and member in _CODECS:
             return _CODECS[member]

@@ -19,7 +19,12 @@ Move: TypeAlias = tuple[tuple[StepStatus | None, ...], StepStatus | None]
 
 STEP_MOVES: Final[Mapping[Kind, tuple[Move, ...]]] = {
     # from RETRYING: an operator retries what could not be evaluated
-    Kind.STEP_ENTERED: (((None, _P.RETRYING), _P.RUNNING),),
+    # from COMPENSATING: the next plan of alternatives, once the failed one is undone
+    Kind.STEP_ENTERED: (((None, _P.RETRYING, _P.COMPENSATING), _P.RUNNING),),
+    Kind.STEP_TURNED: (((_P.RUNNING,), None),),
+    Kind.STEP_ADVANCED: (((_P.RUNNING, _P.SUCCEEDED, _P.FAILED), None),),
+    Kind.STEP_PLAN_FAILED: (((_P.RUNNING,), _P.COMPENSATING),),
+    Kind.STEP_LEFT: (((_P.RUNNING,), _P.SUCCEEDED),),
     Kind.STEP_SKIPPED: (((None, _P.RETRYING), _P.SKIPPED),),
     Kind.STEP_DISPATCHED: (((None, _P.PENDING, _P.RETRYING), _P.RUNNING),),
     Kind.STEP_PROGRESSED: (((_P.RUNNING,), None),),

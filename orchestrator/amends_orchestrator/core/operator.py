@@ -91,7 +91,7 @@ _SETTLED = frozenset({Doing.IDLE, Doing.CLOSED})
 
 
 def _open_op(work: Work, path: StepPath) -> tuple[StepState, OpState, ActionNode | None] | Refused:
-    """The step, its open operation and its node (None: a choice or parallel that failed)."""
+    """The step, its open operation and its node (None: it holds others, or it waits)."""
     step = work.draft.steps.get(path)
     node = work.plan.node_of(path)
     if node is None:
@@ -120,11 +120,14 @@ def on_retry(work: Work, message: RetryRequested) -> Refused | None:
     if step.status is StepStatus.COMPENSATION_FAILED and node is not None and node.undo is None:
         return _wrong_state(f"{path} declares no compensation: resolve or skip it")
     undoing = step.status in (StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED)
-    if not work.forward and not undoing and op.doing is not Doing.BLOCKED:
+    if op.doing is Doing.WAITING:
+        return _wrong_state(f"{path} waits for {op.due}: skip it to go on now")
+    onward = work.onward(path)
+    if not onward and not undoing and op.doing is not Doing.BLOCKED:
         return _wrong_state(f"the saga has turned back: no attempt of {path} starts any more")
     _free(work, message.by, message.reason)
     work.emit(j.OperatorRetried(path=path, by=message.by, reason=message.reason))
-    if not work.forward and not undoing:  # there is no way forward: it is compensated as unknown
+    if not onward and not undoing:  # there is no way forward: it is compensated as unknown
         problem = Problem(type=step.problem or ProblemType.EFFECT_IN_DOUBT, title=message.reason)
         work.emit(j.StepUnknown(path=path, attempt=step.action.attempt, problem=problem))
     return None
@@ -169,6 +172,8 @@ def on_resolve(work: Work, message: ResolveRequested) -> Refused | None:
     if message.outcome not in (Outcome.SUCCEEDED, Outcome.FAILED):
         return Refused(type=ProblemType.BAD_REQUEST, detail="an outcome is `succeeded` or `failed`")
     if node is None:
+        if op.doing is Doing.WAITING:
+            return _wrong_state(f"{path} waits for {op.due}: skip it to go on now")
         return _wrong_state(f"{path} holds other steps: retry or skip it")
     undoing = step.status in (StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED)
     if not succeeded and not undoing:

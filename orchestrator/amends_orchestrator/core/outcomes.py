@@ -12,9 +12,9 @@ from amends_contracts.names import Op, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.decision import Send
-from amends_orchestrator.core.plan import ActionNode, Node
+from amends_orchestrator.core.plan import ActionNode, AlternativesNode, Node, WaitNode
 from amends_orchestrator.core.retries import PROBE, PROBE_TIMEOUT, attempts_left
-from amends_orchestrator.core.state import Doing, Failure, StepState, StepStatus
+from amends_orchestrator.core.state import Doing, Failure, StepStatus
 from amends_orchestrator.core.work import Work, node_at, render
 
 HALTING: Final = frozenset({ProblemType.KEY_REUSED.value, ProblemType.FORGOTTEN.value})
@@ -37,10 +37,10 @@ def succeed(
     draft = work.draft
     pivot = node.pivot and work.forward
     past_pivot = pivot or draft.pivot is not None
-    wrong = bad_output is not None and not node.ignore and work.forward
+    wrong = bad_output is not None and not node.ignore and work.onward(path)
     if bad_output is not None:
         output = None
-    undo, mapped, undo_problem = map_undo(work, node, draft.steps[path], output)
+    undo, mapped, undo_problem = map_undo(work, node, path, output)
     window = node.compensable_for
     work.emit(
         j.StepSucceeded(
@@ -61,16 +61,17 @@ def succeed(
     if pivot and draft.stop is not None:
         work.emit(j.SagaStopLapsed())
     if wrong and not past_pivot and bad_output is not None:
-        turn_back(work, bad_output, path)
+        give_up(work, bad_output, path)
 
 
 def map_undo(
-    work: Work, node: ActionNode, step: StepState, output: Json
+    work: Work, node: ActionNode, path: StepPath, output: Json
 ) -> tuple[Json, bool, Problem | None]:
     """The compensation's own mapping, evaluated now: (input, is there one, why it failed)."""
     if node.undo is None or node.undo.input is None:
         return None, False, None
-    value = work.evaluate(node.undo.input, (work.action_input(step), output))
+    given = work.action_input(work.draft.steps[path])
+    value = work.evaluate(node.undo.input, path, (given, output))
     body = render(value, "the compensation's input")
     if isinstance(body, Problem):
         problem = Problem(type=ProblemType.UNDO_MAPPING, title=body.title, detail=body.detail)
@@ -89,8 +90,9 @@ def fail(
 ) -> None:
     """Nothing changed, for good: the saga turns back, goes on (`ignore`), or asks an operator."""
     step = work.draft.steps.get(path)
-    ignored = isinstance(node, ActionNode) and node.ignore and work.forward
-    blocked = work.forward and work.draft.pivot is not None and not ignored
+    onward = work.onward(path)
+    ignored = isinstance(node, ActionNode) and node.ignore and onward
+    blocked = onward and work.draft.pivot is not None and not ignored
     work.emit(
         j.StepFailed(
             path=path,
@@ -102,8 +104,8 @@ def fail(
             usage=usage,
         )
     )
-    if work.forward and not ignored and not blocked:
-        turn_back(work, problem, path)
+    if onward and not ignored and not blocked:
+        give_up(work, problem, path)
 
 
 def retry_or_fail(
@@ -119,7 +121,7 @@ def retry_or_fail(
 ) -> None:
     """Nothing changed so far: the next attempt, if there is one and the saga still goes forward."""
     op = work.draft.steps[path].action
-    may = work.forward and work.draft.stop is None and retryable
+    may = work.onward(path) and work.draft.stop is None and retryable
     if may and problem.type not in node.retry.except_ and attempts_left(node.retry, op):
         due = work.later(node.retry, path, Op.ACTION, op, retry_after)
         work.emit(
@@ -144,7 +146,7 @@ def doubt(
         work.emit(
             j.StepUnknown(path=path, attempt=op.attempt, problem=problem, blocked=True, halts=True)
         )
-    elif not work.forward:
+    elif not work.onward(path):
         settle_unknown(work, node, path, problem)
     elif probe and node.probe and op.probes < (PROBE.max_attempts or 0):
         due = work.now
@@ -170,7 +172,7 @@ def settle_unknown(work: Work, node: ActionNode, path: StepPath, problem: Proble
         fail(work, node, path, problem, via="engine")
         return
     attempt = work.draft.steps[path].action.attempt
-    if not work.forward:
+    if not work.onward(path):
         work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem))
     elif node.ignore:
         work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem, ignored=True))
@@ -178,7 +180,7 @@ def settle_unknown(work: Work, node: ActionNode, path: StepPath, problem: Proble
         work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem, blocked=True))
     elif node.undo is not None:
         work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem))
-        turn_back(work, problem, path)
+        give_up(work, problem, path)
     else:  # what comes next depends on a person: start nothing that may have to be undone
         work.emit(
             j.StepUnknown(path=path, attempt=attempt, problem=problem, blocked=True, halts=True)
@@ -186,6 +188,34 @@ def settle_unknown(work: Work, node: ActionNode, path: StepPath, problem: Proble
 
 
 # --- turning back --------------------------------------------------------------------------------
+
+
+def give_up(work: Work, problem: Problem, path: StepPath) -> None:
+    """A step failed for good: the nearest plan that has another behind it fails, else the saga."""
+    for around, step, number in work.savepoints(path):
+        node = work.plan.node_of(around)
+        assert isinstance(node, AlternativesNode), f"{around} holds plans"
+        assert step is not None, f"{around} was never entered"
+        if number + 1 < len(node.plans):
+            _fail_plan(work, around, number, problem, path)
+            return
+    turn_back(work, problem, path)
+
+
+def _fail_plan(work: Work, around: StepPath, number: int, problem: Problem, path: StepPath) -> None:
+    """Back to the savepoint: only what the plan did is undone; the saga goes on forward."""
+    inside = [p for p, _ in work.open() if any(a == around for a, _, _ in work.savepoints(p))]
+    work.emit(
+        j.StepPlanFailed(
+            path=around,
+            case=number,
+            failure=failure_of(problem, path),
+            problem=problem,
+            interrupt_at=work.now + work.plan.interrupt_after,
+            awaited=tuple(inside),
+        )
+    )
+    _start_nothing_more(work, inside, "its plan failed")
 
 
 def turn_back(
@@ -200,18 +230,24 @@ def turn_back(
         problem = Problem(type=stopped.type, title=stopped.detail)
     until = work.now + work.plan.interrupt_after
     work.emit(j.SagaCompensating(failure=failure, problem=problem, interrupt_at=until))
-    for path, state in list(work.draft.steps.items()):
+    _start_nothing_more(work, [path for path, _ in work.open()], "the saga turned back")
+
+
+def _start_nothing_more(work: Work, paths: list[StepPath], because: str) -> None:
+    """No attempt starts any more, and nothing is waited for but what is in flight."""
+    for path in paths:
+        state = work.draft.steps[path]
+        node = work.plan.node_of(path)
         op = state.action
-        if op.doing not in (Doing.BACKOFF, Doing.DOUBT):
-            continue
-        node = work.plan.action_of(path)
-        if node is None:
-            continue
-        title = "not tried again: the saga turned back"
-        why = Problem(type=state.problem or ProblemType.INTERRUPTED, title=title)
-        if op.doubt:
-            settle_unknown(work, node, path, why)
-        else:
+        if isinstance(node, ActionNode) and op.doing in (Doing.BACKOFF, Doing.DOUBT):
+            title = f"not tried again: {because}"
+            why = Problem(type=state.problem or ProblemType.INTERRUPTED, title=title)
+            if op.doubt:
+                settle_unknown(work, node, path, why)
+            else:
+                fail(work, node, path, why, via="engine")
+        elif isinstance(node, WaitNode) and op.doing is Doing.WAITING:
+            why = Problem(type=ProblemType.INTERRUPTED, title=f"withdrawn: {because}")
             fail(work, node, path, why, via="engine")
 
 
@@ -271,7 +307,8 @@ def expire_action(work: Work, path: StepPath) -> None:
     step = work.draft.steps[path]
     node = node_at(work, path)
     op = step.action
-    interrupted = not work.forward and op.due == work.draft.interrupt_at
+    ends = [step and step.interrupt_at for _, step, _ in work.savepoints(path)]
+    interrupted = not work.onward(path) and op.due in (work.draft.interrupt_at, *ends)
     kind = ProblemType.INTERRUPTED if interrupted else ProblemType.TIMEOUT
     what = "probe" if op.doing is Doing.PROBING else f"attempt {op.attempt}"
     doubt(work, node, path, Problem(type=kind, title=f"no reply to {what} in time"))

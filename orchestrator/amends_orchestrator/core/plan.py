@@ -7,7 +7,7 @@ that this version cannot run has no node: `UnsupportedKind` (the verifier says i
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, TypeAlias
 
@@ -24,6 +24,10 @@ from amends_orchestrator.core.expressions import (
 
 STEP_NAMES: Final = frozenset({"input", "steps", "saga"})
 UNDO_NAMES: Final = STEP_NAMES | {"action"}
+EACH_NAMES: Final = frozenset({"item", "index"})
+REPEAT_NAMES: Final = frozenset({"turn"})
+NEXT_PLAN_NAMES: Final = frozenset({"failure"})
+"""What the plans of alternatives after the first know besides."""
 
 
 class UnsupportedKind(ValueError):
@@ -93,20 +97,92 @@ class ChoiceNode:
 
 
 OTHERWISE: Final = -1
-Node: TypeAlias = ActionNode | ParallelNode | ChoiceNode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EachNode:
+    """The body once per item, at most `concurrency` of them at a time, begun in their order."""
+
+    id: str
+    when: CompiledTemplate | None
+    items: CompiledTemplate
+    concurrency: int
+    body: "Sequence"
+
+    @property
+    def sequential(self) -> bool:
+        """Whether an item begins only after the one before it: then it is undone before it, too."""
+        return self.concurrency == 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RepeatNode:
+    """The body until a condition holds after it; failed if it does not after `max` iterations."""
+
+    id: str
+    when: CompiledTemplate | None
+    until: CompiledTemplate
+    max: int
+    body: "Sequence"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlternativesNode:
+    """Plans in order of preference; when one fails it alone is undone, and the next is tried."""
+
+    id: str
+    when: CompiledTemplate | None
+    plans: tuple[tuple[str, "Sequence"], ...]
+
+    def body(self, number: int) -> "Sequence":
+        """The steps of a plan, by its index."""
+        return self.plans[number][1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WaitNode:
+    """For a duration, or until a time: exactly one of the two is there."""
+
+    id: str
+    when: CompiledTemplate | None
+    duration: timedelta | None
+    until: CompiledTemplate | None
+
+
+Node: TypeAlias = (
+    ActionNode | ParallelNode | ChoiceNode | EachNode | RepeatNode | AlternativesNode | WaitNode
+)
 Sequence: TypeAlias = tuple[Node, ...]
 
 
 def children(node: Node) -> tuple[tuple[str, Sequence], ...]:
     """The named sequences under a node."""
     match node:
-        case ActionNode():
+        case ActionNode() | WaitNode():
             return ()
         case ParallelNode():
             return node.branches
         case ChoiceNode():
             cases = tuple((f"case {n + 1}", body) for n, (_, body) in enumerate(node.cases))
             return (*cases, ("otherwise", node.otherwise))
+        case EachNode() | RepeatNode():
+            return ((node.id, node.body),)
+        case AlternativesNode():
+            return node.plans
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a step stands in the document."""
+
+    parent: str | None = None
+    """The step that holds it."""
+    repeats: tuple[str, ...] = ()
+    """Ids of the `each` and `repeat` around it, outermost first: one frame of its path each."""
+    plans: tuple[tuple[str, int], ...] = ()
+    """The alternatives around it and which plan of each it belongs to, outermost first."""
+    names: frozenset[str] = STEP_NAMES
+    """What its expressions may name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,11 +195,15 @@ class Plan:
     nodes: Mapping[str, Node]
     """By step id."""
     parents: Mapping[str, str | None]
+    places: Mapping[str, "Place"]
+    """By step id."""
     input_schema: Schema
     output: CompiledTemplate | None
     deadline: timedelta | None
     interrupt_after: timedelta
     events: bool
+    savepoints: bool
+    """Whether there are alternatives anywhere."""
     pivots: tuple[str, ...]
     """Steps marked as pivot, in the order of the document."""
 
@@ -159,7 +239,7 @@ def walk(sequence: Sequence) -> Iterator[Node]:
 def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
     """The plan of a verified and resolved definition; UnsupportedKind, ExpressionSyntaxError."""
     compiler = _Compiler(expressions)
-    root = compiler.sequence(definition.steps, None)
+    root = compiler.sequence(definition.steps, Place())
     output = None
     if definition.output is not None:
         output = compiler.template(definition.output, STEP_NAMES)
@@ -169,12 +249,14 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
         version=definition.version,
         root=root,
         nodes={node.id: node for node in walk(root)},
-        parents=compiler.parents,
+        parents={name: place.parent for name, place in compiler.places.items()},
+        places=compiler.places,
         input_schema=definition.input,
         output=output,
         deadline=definition.deadline,
         interrupt_after=definition.interrupt_after,
         events=definition.events,
+        savepoints=any(place.plans for place in compiler.places.values()),
         pivots=tuple(pivots),
     )
 
@@ -182,48 +264,103 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
 class _Compiler:
     def __init__(self, expressions: Expressions) -> None:
         self.engine = expressions
-        self.parents: dict[str, str | None] = {}
+        self.places: dict[str, Place] = {}
 
     def template(self, value: Json, names: frozenset[str]) -> CompiledTemplate:
         return compile_template(parse_template(value), names, self.engine)
 
-    def condition(self, text: str) -> CompiledTemplate:
-        return compile_template(parse_expression(text), STEP_NAMES, self.engine)
+    def condition(self, text: str, names: frozenset[str]) -> CompiledTemplate:
+        return compile_template(parse_expression(text), names, self.engine)
 
-    def when(self, text: str | None) -> CompiledTemplate | None:
-        return None if text is None else self.condition(text)
+    def when(self, text: str | None, names: frozenset[str]) -> CompiledTemplate | None:
+        return None if text is None else self.condition(text, names)
 
-    def sequence(self, steps: document.Steps, parent: str | None) -> Sequence:
-        return tuple(self.node(step, parent) for step in steps)
+    def sequence(self, steps: document.Steps, place: Place) -> Sequence:
+        return tuple(self.node(step, place) for step in steps)
 
-    def node(self, step: document.Step, parent: str | None) -> Node:
-        self.parents[step.id] = parent
+    def node(self, step: document.Step, place: Place) -> Node:
+        self.places[step.id] = place
+        inside = replace(place, parent=step.id)
         match step:
             case document.Action():
-                return self.action(step)
+                return self.action(step, place.names)
             case document.Parallel():
                 branches = tuple(
-                    (name, self.sequence(body, step.id)) for name, body in step.branches.items()
+                    (name, self.sequence(body, inside)) for name, body in step.branches.items()
                 )
-                return ParallelNode(step.id, self.when(step.when), branches)
+                return ParallelNode(step.id, self.when(step.when, place.names), branches)
             case document.Choice():
                 cases = tuple(
-                    (self.condition(case.when), self.sequence(case.steps, step.id))
+                    (self.condition(case.when, place.names), self.sequence(case.steps, inside))
                     for case in step.cases
                 )
-                otherwise = self.sequence(step.otherwise, step.id)
-                return ChoiceNode(step.id, self.when(step.when), cases, otherwise)
+                otherwise = self.sequence(step.otherwise, inside)
+                return ChoiceNode(step.id, self.when(step.when, place.names), cases, otherwise)
+            case document.Each():
+                return self.each(step, place)
+            case document.Repeat():
+                return self.repeat(step, place)
+            case document.Alternatives():
+                return self.alternatives(step, place)
+            case document.Wait():
+                return self.wait(step, place.names)
             case _:
                 raise UnsupportedKind(step.id, step.kind)
 
-    def action(self, step: document.Action) -> ActionNode:
+    def each(self, step: document.Each, place: Place) -> EachNode:
+        inside = replace(
+            place,
+            parent=step.id,
+            repeats=(*place.repeats, step.id),
+            names=place.names | EACH_NAMES,
+        )
+        return EachNode(
+            id=step.id,
+            when=self.when(step.when, place.names),
+            items=self.template(step.items, place.names),
+            concurrency=step.concurrency,
+            body=self.sequence(step.steps, inside),
+        )
+
+    def repeat(self, step: document.Repeat, place: Place) -> RepeatNode:
+        inside = replace(
+            place,
+            parent=step.id,
+            repeats=(*place.repeats, step.id),
+            names=place.names | REPEAT_NAMES,
+        )
+        return RepeatNode(
+            id=step.id,
+            when=self.when(step.when, place.names),
+            until=self.condition(step.until, inside.names),
+            max=step.max,
+            body=self.sequence(step.steps, inside),
+        )
+
+    def alternatives(self, step: document.Alternatives, place: Place) -> AlternativesNode:
+        plans: list[tuple[str, Sequence]] = []
+        for number, plan in enumerate(step.plans):
+            inside = replace(
+                place,
+                parent=step.id,
+                plans=(*place.plans, (step.id, number)),
+                names=place.names | NEXT_PLAN_NAMES if number else place.names,
+            )
+            plans.append((plan.name, self.sequence(plan.steps, inside)))
+        return AlternativesNode(step.id, self.when(step.when, place.names), tuple(plans))
+
+    def wait(self, step: document.Wait, names: frozenset[str]) -> WaitNode:
+        until = None if step.until is None else self.template(step.until, names)
+        return WaitNode(step.id, self.when(step.when, names), step.for_, until)
+
+    def action(self, step: document.Action, names: frozenset[str]) -> ActionNode:
         reversal = reversal_of(step)
         return ActionNode(
             id=step.id,
-            when=self.when(step.when),
+            when=self.when(step.when, names),
             command=step.command,
             service=service_of(step.command),
-            input=self.template(step.input, STEP_NAMES),
+            input=self.template(step.input, names),
             effect=step.effect or Effect.KEYED,
             reversal=reversal,
             probe=bool(step.probe),
@@ -231,16 +368,17 @@ class _Compiler:
             retry=step.retry,
             ignore=step.on_failure == "ignore",
             pivot=step.pivot,
-            undo=self.undo(step) if reversal is Reversal.COMPENSATABLE else None,
+            undo=self.undo(step, names) if reversal is Reversal.COMPENSATABLE else None,
             compensable_for=step.compensable_for,
         )
 
-    def undo(self, step: document.Action) -> Undo:
+    def undo(self, step: document.Action, names: frozenset[str]) -> Undo:
         compensation = step.compensation or document.Compensation()
         mapping = compensation.input
+        undo_names = names | UNDO_NAMES
         return Undo(
             command=compensation.command or step.command,
-            input=None if mapping is None else self.template(mapping, UNDO_NAMES),
+            input=None if mapping is None else self.template(mapping, undo_names),
             retry=compensation.retry,
             timeout=compensation.timeout,
             verify=compensation.verify,

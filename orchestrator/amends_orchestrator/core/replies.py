@@ -175,7 +175,7 @@ def _on_late(work: Work, node: ActionNode, step: StepState, reply: ReplyReceived
     if not late or step.status in _UNDONE or step.undo.doing is Doing.CLOSED:
         return _settled(reply.path, "its compensation was dispatched")
     output = None if reply.bad_output is not None else reply.output
-    undo, mapped, problem = map_undo(work, node, step, output)
+    undo, mapped, problem = map_undo(work, node, reply.path, output)
     work.emit(
         j.StepLate(
             path=reply.path,
@@ -200,7 +200,7 @@ def _progress_refused(work: Work, op: OpState, reply: ReplyReceived) -> Refused 
 def _on_action_progress(
     work: Work, node: ActionNode, op: OpState, reply: ReplyReceived
 ) -> Refused | None:
-    if not work.forward:
+    if not work.onward(reply.path):
         return _settled(reply.path, "the saga turned back: progress extends nothing")
     refused = _progress_refused(work, op, reply)
     if refused is not None:
@@ -380,7 +380,7 @@ def on_returned(work: Work, message: Returned) -> Refused | None:
     match message.op, undo:
         case Op.ACTION, _:
             maybe = op.doubt or not message.never_delivered
-            if not work.forward:  # no attempt starts any more
+            if not work.onward(path):  # no attempt starts any more
                 node = work.plan.action_of(path)
                 assert node is not None
                 if maybe:
@@ -392,7 +392,7 @@ def on_returned(work: Work, message: Returned) -> Refused | None:
         case Op.COMPENSATION, _:
             work.emit(j.UndoUndeliverable(path=path, attempt=attempt, due=due))
         case _, False:
-            if not work.forward:
+            if not work.onward(path):
                 node = work.plan.action_of(path)
                 assert node is not None
                 doubt(work, node, path, problem)

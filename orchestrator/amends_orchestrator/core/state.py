@@ -4,7 +4,8 @@ Inputs and outputs stand in the journal; the state maps step paths to the seqs o
 hold them. What the statuses mean is semantics.md, section "States".
 """
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -74,13 +75,16 @@ class Doing(StrEnum):
     """A probe is to be sent at `due`."""
     PROBING = "probing"
     """A reply to a probe; `due` is its timeout."""
+    WAITING = "waiting"
+    """Nothing but time, until `due`."""
     BLOCKED = "blocked"
     """An operator."""
     CLOSED = "closed"
     """Nothing ever: an operator closed it; later replies are refused."""
 
 
-ACTIVE = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING})
+WORKING = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING})
+ACTIVE = WORKING | {Doing.WAITING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ class StepState:
     action: OpState = IDLE
     undo: OpState = IDLE
     input_seq: int = 0
-    """Row with the action's body; 0 if it was never dispatched."""
+    """Row with the action's body; 0 if it was never dispatched. Of an each: its items."""
     output_seq: int = 0
     """Row with its output; 0 if there is none."""
     undo_seq: int = 0
@@ -146,11 +150,46 @@ class StepState:
     alarmed: bool = False
     """A `succeeded` for it was journalled after it had been recorded as failed."""
     chosen: int | None = None
-    """Of a choice: index of the case, -1 for `otherwise`."""
+    """Of a choice: index of the case, -1 for `otherwise`. Of alternatives: index of the plan."""
+    count: int | None = None
+    """Of an each: how many items it has."""
+    turn: int = 0
+    """Of a repeat: the iteration it is in, from 1."""
+    done: int = 0
+    """Of an each: at least so many of its first items are done, and need not be looked into."""
+    undone: int = 0
+    """Of an each or repeat: nothing is left to undo of at least so many of its last frames."""
+    failure_seq: int = 0
+    """Of alternatives: row that says why the latest of its failed plans failed."""
+    interrupt_at: datetime | None = None
+    """Of alternatives: when what was in flight in the failed plan is awaited no longer."""
     retained_until: datetime | None = None
     """End of its undo window (`compensable_for`), if it has one."""
     problem: str | None = None
     """Type of the latest problem; the problem itself stands in the journal."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something of it is still awaited."""
+        return self.halts or self.action.doing not in _AT_REST or self.undo.doing not in _AT_REST
+
+
+_AT_REST = frozenset({Doing.IDLE, Doing.CLOSED})
+
+
+class UnreadSteps(MutableMapping[StepPath, StepState]):
+    """Steps of which some settled ones are read only when they are looked at (core.packed)."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def unpacked(self) -> Iterator[tuple[StepPath, StepState]]:
+        """All the others."""
+
+
+def unpacked(steps: Mapping[StepPath, StepState]) -> Iterable[tuple[StepPath, StepState]]:
+    """Every step that something may still be open of."""
+    return steps.unpacked() if isinstance(steps, UnreadSteps) else steps.items()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +218,7 @@ class State:
     at: datetime
     """Of the latest row."""
     steps: Mapping[StepPath, StepState] = field(default_factory=dict[StepPath, StepState])
+    """Who looks for what is open goes over `unpacked(steps)`."""
     direction: Direction = Direction.FORWARD
     pivot: StepPath | None = None
     """The pivot that succeeded: nothing is compensated any more."""
@@ -227,8 +267,8 @@ class Saga:
     @property
     def undeliverable(self) -> int:
         """Operations whose participant nobody runs, as far as the broker knows."""
-        steps = self.state.steps.values()
-        return sum(op.undeliverable for s in steps for op in (s.action, s.undo))
+        steps = unpacked(self.state.steps)
+        return sum(op.undeliverable for _, s in steps for op in (s.action, s.undo))
 
 
 def status_of(state: State) -> SagaStatus:
@@ -246,7 +286,7 @@ def halted(state: State) -> bool:
     """Whether the saga as a whole stands still until an operator acts (replies are recorded)."""
     if not state.stuck:
         return False
-    return state.fault or state.full or any(step.halts for step in state.steps.values())
+    return state.fault or state.full or any(step.halts for _, step in unpacked(state.steps))
 
 
 def wake_at(saga: Saga, now: datetime | None = None) -> datetime | None:
@@ -273,7 +313,7 @@ def wake_at(saga: Saga, now: datetime | None = None) -> datetime | None:
         earliest = min(earliest, state.deadline) if resting else state.deadline
     elif not resting:
         earliest = _NEVER
-    for step in state.steps.values():
+    for _, step in unpacked(state.steps):
         for op in (step.action, step.undo):
             if op.due is None or (quiet and op.doing not in _EXPIRES):
                 continue

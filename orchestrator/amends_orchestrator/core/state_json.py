@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from amends_contracts.messages import Json
 from amends_contracts.names import StepPath
 from amends_orchestrator.core.journal_rows import failure_from_json, failure_to_json
+from amends_orchestrator.core.packed import Packed, PackedSteps, pack
 from amends_orchestrator.core.state import (
     IDLE,
     Direction,
@@ -102,8 +103,16 @@ def state_to_json(state: State) -> Json:
         value = getattr(state, name)
         if value is not default and value != default:
             data[name] = value if encode is None else encode(value)
-    data["steps"] = {path: _step_to_json(step) for path, step in state.steps.items()}
+    steps = state.steps
+    held = steps.held() if isinstance(steps, PackedSteps) else steps
+    data["steps"] = {path: _held_to_json(path, step) for path, step in held.items()}
     return data
+
+
+def _held_to_json(path: StepPath, step: StepState | Packed) -> Json:
+    if isinstance(step, list):
+        return step
+    return pack(path, step) or _step_to_json(step)
 
 
 def state_from_json(data: Json) -> State:
@@ -113,8 +122,13 @@ def state_from_json(data: Json) -> State:
         for name, _, _, decode in _STATE
         if name in data
     }
-    steps = {StepPath(path): _step_from_json(step) for path, step in data["steps"].items()}
-    return State(steps=steps, **values)
+    held = {StepPath(path): _held_from_json(step) for path, step in data["steps"].items()}
+    steps = {path: step for path, step in held.items() if not isinstance(step, list)}
+    return State(steps=steps if len(steps) == len(held) else PackedSteps(held), **values)
+
+
+def _held_from_json(step: Json) -> StepState | Packed:
+    return cast(Packed, step) if isinstance(step, list) else _step_from_json(step)
 
 
 def from_stored(identity: Identity, seq: int, status: SagaStatus, state: Json) -> Saga:

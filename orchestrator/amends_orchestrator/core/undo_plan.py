@@ -4,13 +4,18 @@ from dataclasses import dataclass
 
 from amends_contracts.messages import Json, Reversal
 from amends_contracts.names import StepPath
+from amends_orchestrator.core.frames import item_prefix, turn_prefix
 from amends_orchestrator.core.plan import (
     ActionNode,
+    AlternativesNode,
     ChoiceNode,
+    EachNode,
     Node,
     ParallelNode,
     Plan,
+    RepeatNode,
     Sequence,
+    WaitNode,
     path_of,
 )
 from amends_orchestrator.core.state import Saga, StepState, StepStatus
@@ -42,20 +47,24 @@ class UndoItem:
 def undo_plan(plan: Plan, saga: Saga) -> tuple[UndoItem, ...]:
     """Latest first. Past the pivot it says what an undo asked for explicitly would do."""
     items: list[UndoItem] = []
-    _sequence(plan, saga, plan.root, 1, items)
+    _sequence(plan, saga, plan.root, "", 1, items)
     items.sort(key=lambda item: item.order)
     return tuple(items)
 
 
-def _sequence(plan: Plan, saga: Saga, sequence: Sequence, order: int, items: list[UndoItem]) -> int:
+def _sequence(
+    plan: Plan, saga: Saga, sequence: Sequence, prefix: str, order: int, items: list[UndoItem]
+) -> int:
     """The order number that follows."""
     for node in reversed(sequence):
-        order = _visit(plan, saga, node, order, items)
+        order = _visit(plan, saga, node, prefix, order, items)
     return order
 
 
-def _visit(plan: Plan, saga: Saga, node: Node, order: int, items: list[UndoItem]) -> int:
-    path = path_of("", node)
+def _visit(
+    plan: Plan, saga: Saga, node: Node, prefix: str, order: int, items: list[UndoItem]
+) -> int:
+    path = path_of(prefix, node)
     step = saga.state.steps.get(path)
     match node:
         case ActionNode():
@@ -65,12 +74,32 @@ def _visit(plan: Plan, saga: Saga, node: Node, order: int, items: list[UndoItem]
             items.append(item)
             return order if item.residue else order + 1
         case ParallelNode():
-            ends = [_sequence(plan, saga, body, order, items) for _, body in node.branches]
-            return max([order, *ends])
-        case ChoiceNode():
+            bodies = [(body, prefix) for _, body in node.branches]
+        case ChoiceNode() | AlternativesNode():
             if step is None or step.chosen is None:
                 return order
-            return _sequence(plan, saga, node.body(step.chosen), order, items)
+            return _sequence(plan, saga, node.body(step.chosen), prefix, order, items)
+        case EachNode():
+            count = 0 if step is None or step.count is None else step.count
+            bodies = [(node.body, item_prefix(path, n)) for n in reversed(range(count))]
+            if node.sequential:
+                return _in_turn(plan, saga, bodies, order, items)
+        case RepeatNode():
+            turns = range(0 if step is None else step.turn, 0, -1)
+            bodies = [(node.body, turn_prefix(path, n)) for n in turns]
+            return _in_turn(plan, saga, bodies, order, items)
+        case WaitNode():
+            return order
+    ends = [_sequence(plan, saga, body, inside, order, items) for body, inside in bodies]
+    return max([order, *ends])
+
+
+def _in_turn(
+    plan: Plan, saga: Saga, bodies: list[tuple[Sequence, str]], order: int, items: list[UndoItem]
+) -> int:
+    for body, prefix in bodies:
+        order = _sequence(plan, saga, body, prefix, order, items)
+    return order
 
 
 _IN_FLIGHT = (StepStatus.RUNNING, StepStatus.PENDING, StepStatus.RETRYING)

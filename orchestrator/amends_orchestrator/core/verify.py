@@ -14,12 +14,20 @@ from amends_contracts.messages import CommandInfo, Effect, Reversal
 from amends_contracts.names import STEP_PATH_BYTES_MAX, service_of
 from amends_contracts.problems import FieldError
 from amends_orchestrator.core.expressions import Expressions
+from amends_orchestrator.core.frames import item_prefix, turn_prefix
+from amends_orchestrator.core.loops import ITEMS_MAX
 from amends_orchestrator.core.resolve import (
     Commands,
     compensation_of,
     effect_of,
     probe_of,
     reversal_of,
+)
+from amends_orchestrator.core.verify_loops import (
+    check_alternatives,
+    check_each,
+    check_repeat,
+    check_wait,
 )
 from amends_orchestrator.core.verify_references import References
 from amends_orchestrator.core.verify_schemas import malformed
@@ -46,18 +54,41 @@ def verify(
 
 
 class _Place:
-    """Where a step stands, as far as the pivot is concerned."""
+    """Where a step stands: as far as the pivot is concerned, and how long its path can get."""
 
-    def __init__(self, *, pivot_may: bool = True, before: bool = True, after: bool = False) -> None:
-        self.pivot_may = pivot_may
-        """A pivot may stand here: the top sequence, or a choice of it."""
+    def __init__(
+        self,
+        *,
+        holder: str | None = None,
+        before: bool = True,
+        after: bool = False,
+        prefix: str = "",
+    ) -> None:
+        self.holder = holder
+        """The kind around it in which no pivot may stand; None in the top sequence and its
+        choices."""
+        self.prefix = prefix
+        """The longest that a step path here may begin with."""
         self.before = before
         """Some way to here has not passed a pivot."""
         self.after = after
         """Some way to here has."""
 
-    def inside(self, *, pivot_may: bool) -> "_Place":
-        return _Place(pivot_may=pivot_may, before=self.before, after=self.after)
+    def inside(self, holder: str | None = None, prefix: str | None = None) -> "_Place":
+        return _Place(
+            holder=holder or self.holder,
+            before=self.before,
+            after=self.after,
+            prefix=self.prefix if prefix is None else prefix,
+        )
+
+
+_NO_PIVOT: Final = {
+    "parallel": "nothing may run beside a point of no return",
+    "each": "a point of no return is passed once",
+    "repeat": "a point of no return is passed once",
+    "alternatives": "a plan that fails is undone, and what is past the pivot is not",
+}
 
 
 def _error(path: str, reason: str, remedy: str | None = None) -> FieldError:
@@ -100,31 +131,53 @@ class _Checker:
             reason = f"there is another step {step.id!r} at {self.ids[step.id]}"
             yield _error(f"{at}/id", reason, "ids are unique in a definition: rename one")
         self.ids.setdefault(step.id, at)
-        if len(step.id.encode()) > STEP_PATH_BYTES_MAX:
-            yield _error(f"{at}/id", f"longer than {STEP_PATH_BYTES_MAX} bytes", "shorten it")
+        path = place.prefix + step.id
+        if len(path) > STEP_PATH_BYTES_MAX:
+            reason = (
+                f"its step path may become {len(path)} bytes long ({path}); "
+                f"at most {STEP_PATH_BYTES_MAX} can be sent"
+            )
+            remedy = "shorten its id and those of the loops around it, or nest them less deeply"
+            yield _error(f"{at}/id", reason, remedy)
         match step:
             case document.Action():
                 yield from self.action(step, at, place)
             case document.Parallel():
                 for name, body in step.branches.items():
-                    inside = place.inside(pivot_may=False)
+                    inside = place.inside("parallel")
                     yield from self.steps(body, f"{at}/branches/{name}", inside)
             case document.Choice():
                 yield from self.choice(step, at, place)
+            case document.Each():
+                yield from check_each(step, at)
+                inside = place.inside("each", item_prefix(path, ITEMS_MAX - 1))
+                yield from self.steps(step.steps, f"{at}/steps", inside)
+            case document.Repeat():
+                yield from check_repeat(step, at, after_pivot=place.after)
+                inside = place.inside("repeat", turn_prefix(path, step.max))
+                yield from self.steps(step.steps, f"{at}/steps", inside)
+            case document.Alternatives():
+                yield from check_alternatives(step, at, after_pivot=place.after)
+                for n, plan in enumerate(step.plans):
+                    inside = place.inside("alternatives")
+                    yield from self.steps(plan.steps, f"{at}/plans/{n}/steps", inside)
+            case document.Wait():
+                yield from check_wait(step, at)
             case _:
                 reason = f"steps of kind {step.kind!r} cannot be run by this version"
-                yield _error(f"{at}/kind", reason, "use action, parallel and choice")
+                remedy = "use action, parallel, choice, each, repeat, alternatives and wait"
+                yield _error(f"{at}/kind", reason, remedy)
 
     def choice(self, step: document.Choice, at: str, place: _Place) -> Iterator[FieldError]:
         bodies = [(f"{at}/cases/{n}/steps", case.steps) for n, case in enumerate(step.cases)]
         bodies.append((f"{at}/otherwise", step.otherwise))
         ends: list[_Place] = []
         for where, body in bodies:
-            inside = place.inside(pivot_may=place.pivot_may)
+            inside = place.inside()
             yield from self.steps(body, where, inside)
             ends.append(inside)
         if step.when is not None:  # it may be passed by
-            ends.append(place.inside(pivot_may=True))
+            ends.append(place.inside())
         place.before = any(end.before for end in ends)
         place.after = any(end.after for end in ends)
 
@@ -225,9 +278,9 @@ class _Checker:
     def pivot(self, step: document.Action, at: str, place: _Place) -> Iterator[FieldError]:
         if not step.pivot:
             return
-        if not place.pivot_may:
+        if place.holder is not None:
             reason = "a pivot stands in the top sequence or in a choice of it"
-            remedy = "move it out of the parallel: nothing may run beside a point of no return"
+            remedy = f"move it out of the {place.holder}: {_NO_PIVOT[place.holder]}"
             yield _error(f"{at}/pivot", reason, remedy)
         if place.after:
             reason = "there is a pivot before it: a saga has one point of no return"

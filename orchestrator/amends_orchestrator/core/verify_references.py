@@ -1,8 +1,8 @@
 """The verifier's look into expressions: what they name must have run, exist, and fit."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple, cast
 
 from amends_contracts import definition as document
 from amends_contracts.definition import Definition
@@ -22,7 +22,13 @@ from amends_contracts.expressions import (
 from amends_contracts.messages import Effect, Json
 from amends_contracts.problems import FieldError
 from amends_orchestrator.core.expressions import Expressions
-from amends_orchestrator.core.plan import STEP_NAMES, UNDO_NAMES
+from amends_orchestrator.core.plan import (
+    EACH_NAMES,
+    NEXT_PLAN_NAMES,
+    REPEAT_NAMES,
+    STEP_NAMES,
+    UNDO_NAMES,
+)
 from amends_orchestrator.core.resolve import Commands, compensation_of, effect_of
 from amends_orchestrator.core.verify_schemas import (
     ANYTHING,
@@ -44,8 +50,20 @@ class _Visible:
     """A step whose output can be named."""
 
     output: Schema
-    certain: bool
-    """False if it may have been skipped, passed by, or ignored in its failure."""
+    null_at: int | None
+    """How many segments of a reference (`steps.<id>.output` are 3) may turn out null: it may have
+    been skipped, passed by, or ignored in its failure. None: it ran for sure."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What holds for all steps of a sequence."""
+
+    names: frozenset[str] = STEP_NAMES
+    item: Schema = field(default_factory=dict[str, Any])
+    """Of the innermost each."""
+    guarded: bool = False
+    """They have a condition, or stand in a case: they may know what ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +71,9 @@ class _Here:
     """Where a template stands."""
 
     visible: dict[str, _Visible]
-    names: frozenset[str]
-    guarded: bool = False
-    """The step has a condition of its own, or stands in a case: it may know what ran."""
+    around: _Around
+    undoes: bool = False
+    """It is the mapping of an undo."""
     undo_input: Schema = field(default_factory=dict[str, Any])
     undo_output: Schema = field(default_factory=dict[str, Any])
     lenient: bool = True
@@ -76,62 +94,110 @@ class References:
     def check(self) -> Iterator[FieldError]:
         """Every error, in the order of the document."""
         visible: dict[str, _Visible] = {}
-        yield from self.sequence(self.definition.steps, "/steps", visible, guarded=False)
+        yield from self.sequence(self.definition.steps, "/steps", visible, _Around())
         if self.definition.output is not None:
-            here = _Here(visible, STEP_NAMES)
+            here = _Here(visible, _Around())
             yield from self.value(self.definition.output, "/output", here, ANYTHING)
 
     def sequence(
-        self, steps: document.Steps, at: str, visible: dict[str, _Visible], *, guarded: bool
+        self, steps: document.Steps, at: str, visible: dict[str, _Visible], around: _Around
     ) -> Iterator[FieldError]:
         """Checks the steps and adds to `visible` what later ones may name."""
         for n, step in enumerate(steps):
-            yield from self.step(step, f"{at}/{n}", visible, guarded=guarded)
+            yield from self.step(step, f"{at}/{n}", visible, around)
 
     def step(
-        self, step: document.Step, at: str, visible: dict[str, _Visible], *, guarded: bool
+        self, step: document.Step, at: str, visible: dict[str, _Visible], around: _Around
     ) -> Iterator[FieldError]:
-        own = guarded or step.when is not None
+        own = replace(around, guarded=around.guarded or step.when is not None)
         if step.when is not None:
-            here = _Here(visible, STEP_NAMES, guarded)
-            yield from self.condition(step.when, f"{at}/when", here)
+            yield from self.condition(step.when, f"{at}/when", _Here(visible, around))
+        sure = step.when is None
         match step:
             case document.Action():
-                yield from self.action(step, at, _Here(visible, STEP_NAMES, own))
+                yield from self.action(step, at, _Here(visible, own))
                 info = self.commands.get(step.command)
                 output = info.output if info is not None and info.output else ANYTHING
-                certain = step.when is None and step.on_failure != "ignore"
-                visible[step.id] = _Visible(output, certain)
+                sure = sure and step.on_failure != "ignore"
+                visible[step.id] = _Visible(output, None if sure else _OUTPUT)
             case document.Parallel():
                 found: dict[str, _Visible] = {}
                 for name, body in step.branches.items():
                     inside = dict(visible)
-                    yield from self.sequence(body, f"{at}/branches/{name}", inside, guarded=own)
-                    found |= {k: v for k, v in inside.items() if k not in visible}
-                _add(visible, found, certain=step.when is None)
+                    yield from self.sequence(body, f"{at}/branches/{name}", inside, own)
+                    found |= _new(inside, visible)
+                _add(visible, found, sure=sure)
             case document.Choice():
-                yield from self.choice(step, at, visible, guarded=own)
+                yield from self.choice(step, at, visible, own)
+            case document.Each():
+                yield from self.each(step, at, visible, own)
+            case document.Repeat():
+                yield from self.repeat(step, at, visible, own)
+            case document.Alternatives():
+                yield from self.alternatives(step, at, visible, own)
+            case document.Wait() if step.until is not None:
+                yield from self.value(step.until, f"{at}/until", _Here(visible, own), _TEXT)
             case _:
-                pass  # refused by its kind
+                pass  # nothing to refer to, or refused by its kind
 
     def choice(
-        self,
-        step: document.Choice,
-        at: str,
-        visible: dict[str, _Visible],
-        *,
-        guarded: bool,
+        self, step: document.Choice, at: str, visible: dict[str, _Visible], own: _Around
     ) -> Iterator[FieldError]:
         found: dict[str, _Visible] = {}
         bodies = [(f"{at}/cases/{n}/steps", case.steps) for n, case in enumerate(step.cases)]
         for n, case in enumerate(step.cases):
-            here = _Here(visible, STEP_NAMES, guarded)
-            yield from self.condition(case.when, f"{at}/cases/{n}/when", here)
+            yield from self.condition(case.when, f"{at}/cases/{n}/when", _Here(visible, own))
         for where, body in [*bodies, (f"{at}/otherwise", step.otherwise)]:
             inside = dict(visible)
-            yield from self.sequence(body, where, inside, guarded=True)
-            found |= {k: v for k, v in inside.items() if k not in visible}
-        _add(visible, found, certain=False)
+            yield from self.sequence(body, where, inside, replace(own, guarded=True))
+            found |= _new(inside, visible)
+        _add(visible, found, sure=False)
+
+    def each(
+        self, step: document.Each, at: str, visible: dict[str, _Visible], own: _Around
+    ) -> Iterator[FieldError]:
+        here = _Here(visible, own)
+        yield from self.value(step.items, f"{at}/items", here, {"type": "array"})
+        names = own.names | EACH_NAMES
+        inside = dict(visible)
+        around = replace(own, names=names, item=self.item_of(step.items, here))
+        yield from self.sequence(step.steps, f"{at}/steps", inside, around)
+        for name, one in _new(inside, visible).items():
+            null_at = None if one.null_at is None else one.null_at + 1
+            listed: Schema = {"type": "array", "items": one.output}
+            visible[name] = _Visible(listed, null_at if step.when is None else _OUTPUT)
+
+    def item_of(self, items: Json, here: _Here) -> Schema:
+        """The schema of one item, as far as it is known."""
+        if not isinstance(items, str):
+            return ANYTHING
+        try:
+            path = parse_expression(items).path
+        except ExpressionSyntaxError:
+            return ANYTHING
+        listed = None if path is None else self.schema_of(path, here)
+        found = schema_at(listed, (0,)) if isinstance(listed, dict) else ANYTHING
+        return ANYTHING if isinstance(found, Missing) else found
+
+    def repeat(
+        self, step: document.Repeat, at: str, visible: dict[str, _Visible], own: _Around
+    ) -> Iterator[FieldError]:
+        around = replace(own, names=own.names | REPEAT_NAMES)
+        inside = dict(visible)
+        yield from self.sequence(step.steps, f"{at}/steps", inside, around)
+        yield from self.condition(step.until, f"{at}/until", _Here(inside, around))
+        _add(visible, _new(inside, visible), sure=step.when is None)
+
+    def alternatives(
+        self, step: document.Alternatives, at: str, visible: dict[str, _Visible], own: _Around
+    ) -> Iterator[FieldError]:
+        found: dict[str, _Visible] = {}
+        for n, plan in enumerate(step.plans):
+            around = replace(own, names=own.names | NEXT_PLAN_NAMES) if n else own
+            inside = dict(visible)
+            yield from self.sequence(plan.steps, f"{at}/plans/{n}/steps", inside, around)
+            found |= _new(inside, visible)
+        _add(visible, found, sure=step.when is None and len(step.plans) == 1)
 
     def action(self, step: document.Action, at: str, here: _Here) -> Iterator[FieldError]:
         info = self.commands.get(step.command)
@@ -146,8 +212,8 @@ class References:
             target = declared.input
         place = _Here(
             here.visible,
-            UNDO_NAMES,
-            here.guarded,
+            replace(here.around, names=here.around.names | UNDO_NAMES),
+            True,
             schema,
             info.output if info is not None and info.output else ANYTHING,
             lenient=effect_of(step, info) is not Effect.NONE,
@@ -224,20 +290,20 @@ class References:
         self, expression: Expr, at: str, here: _Here, schema: Schema, *, in_text: bool = False
     ) -> Iterator[FieldError]:
         if expression.path is None:
-            wrong = self.expressions.check(expression.text, here.names)
+            wrong = self.expressions.check(expression.text, here.around.names)
             if wrong is not None:
-                known = ", ".join(sorted(here.names))
+                known = ", ".join(sorted(here.around.names))
                 yield FieldError(path=at, reason=wrong, remedy=f"names that exist here: {known}")
                 return
-        elif expression.path[0] not in here.names:
-            known = ", ".join(sorted(here.names))
+        elif expression.path[0] not in here.around.names:
+            known = ", ".join(sorted(here.around.names))
             reason = f"undeclared reference to {str(expression.path[0])!r}"
             yield FieldError(path=at, reason=reason, remedy=f"names that exist here: {known}")
             return
         looks = expression.path is None and any(g in expression.text for g in _GUARDS)
         for reference in expression.references:
             yield from self.reference(reference, at, here, looks=looks)
-            if here.names is UNDO_NAMES and reference[:2] == ("action", "output"):
+            if here.undoes and reference[:2] == ("action", "output"):
                 plain = expression.path is not None and not in_text
                 yield from _null_output(reference, at, here, schema, fine=looks, plain=plain)
         if expression.path is not None and not in_text:
@@ -260,7 +326,7 @@ class References:
             if seen is None:
                 yield self.unseen(name, at, here)
                 return
-            if not seen.certain and not here.guarded and not looks and len(reference) > 3:
+            if not here.around.guarded and not looks and _may_be_null(seen, reference):
                 reason = f"step {name!r} may not have run: its output may be null"
                 remedy = (
                     f"look first, as in steps.{name}.output == null ? … : …, "
@@ -276,12 +342,16 @@ class References:
             yield FieldError(path=at, reason=reason, remedy=known)
 
     def unseen(self, name: str, at: str, here: _Here) -> FieldError:
-        if name not in self.places:
+        place = self.places.get(name)
+        if place is not None and place.kind in _WITHOUT_OUTPUT:
+            reason = f"step {name!r} is of kind {place.kind!r} and has no output of its own"
+            return FieldError(path=at, reason=reason, remedy=_WITHOUT_OUTPUT[place.kind])
+        if place is None:
             known = ", ".join(sorted(here.visible)) or "none"
             reason = f"there is no step {name!r}"
             return FieldError(path=at, reason=reason, remedy=f"steps before this one: {known}")
-        reason = f"step {name!r} ({self.places[name]}) has not run for sure when this is evaluated"
-        remedy = "refer only to earlier steps of the same branch or case"
+        reason = f"step {name!r} ({place.at}) has not run for sure when this is evaluated"
+        remedy = "refer only to earlier steps of the same branch, case or plan"
         return FieldError(path=at, reason=reason, remedy=remedy)
 
     def schema_of(self, reference: Reference, here: _Here) -> Schema | Missing | None:
@@ -294,6 +364,12 @@ class References:
                 return Missing(name, ("id", "key"))
             case ("saga", _):
                 return {"type": "string"}
+            case ("item", *rest):
+                return schema_at(here.around.item, tuple(rest))
+            case ("index" | "turn",):
+                return {"type": "integer"}
+            case ("failure", *rest):
+                return schema_at(_FAILURE, tuple(rest))
             case ("action", "input", *rest):
                 return schema_at(here.undo_input, tuple(rest))
             case ("action", "output", *rest):
@@ -304,25 +380,71 @@ class References:
                 return None
 
 
-def _add(visible: dict[str, _Visible], found: dict[str, _Visible], *, certain: bool) -> None:
+_OUTPUT: Final = 3
+"""Segments of `steps.<id>.output`."""
+_TEXT: Final[Schema] = {"type": "string"}
+_FAILURE: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "detail": {"type": ["string", "null"]},
+        "step": {"type": ["string", "null"]},
+    },
+    "additionalProperties": True,
+}
+_INNER: Final = "name a step inside it"
+_WITHOUT_OUTPUT: Final = {
+    "parallel": _INNER,
+    "choice": _INNER,
+    "each": f"{_INNER}: its outputs are a list, one for each item",
+    "repeat": f"{_INNER}: it has the output of the last iteration",
+    "alternatives": f"{_INNER}: it is null unless its plan held",
+    "wait": "leave it out",
+}
+
+
+def _may_be_null(seen: _Visible, reference: Reference) -> bool:
+    """Whether something before the reference's last segment may be null."""
+    return seen.null_at is not None and len(reference) > seen.null_at
+
+
+def _new(inside: dict[str, _Visible], visible: dict[str, _Visible]) -> dict[str, _Visible]:
+    return {name: one for name, one in inside.items() if name not in visible}
+
+
+def _add(visible: dict[str, _Visible], found: dict[str, _Visible], *, sure: bool) -> None:
     for name, one in found.items():
-        visible[name] = _Visible(one.output, one.certain and certain)
+        visible[name] = one if sure else _Visible(one.output, _OUTPUT)
 
 
-def _places(steps: document.Steps, at: str) -> Iterator[tuple[str, str]]:
+class _StepAt(NamedTuple):
+    at: str
+    kind: str
+
+
+def _places(steps: document.Steps, at: str) -> Iterator[tuple[str, _StepAt]]:
     for n, step in enumerate(steps):
         here = f"{at}/{n}"
-        yield step.id, here
-        match step:
-            case document.Parallel():
-                for name, body in step.branches.items():
-                    yield from _places(body, f"{here}/branches/{name}")
-            case document.Choice():
-                for c, case in enumerate(step.cases):
-                    yield from _places(case.steps, f"{here}/cases/{c}/steps")
-                yield from _places(step.otherwise, f"{here}/otherwise")
-            case _:
-                pass
+        yield step.id, _StepAt(here, step.kind)
+        for where, body in _bodies(step):
+            yield from _places(body, f"{here}/{where}")
+
+
+def _bodies(step: document.Step) -> Iterator[tuple[str, document.Steps]]:
+    """The sequences under a step, by where they stand in it."""
+    match step:
+        case document.Parallel():
+            yield from ((f"branches/{name}", body) for name, body in step.branches.items())
+        case document.Choice():
+            yield from ((f"cases/{n}/steps", case.steps) for n, case in enumerate(step.cases))
+            yield "otherwise", step.otherwise
+        case document.Each() | document.Repeat():
+            yield "steps", step.steps
+        case document.Alternatives():
+            yield from ((f"plans/{n}/steps", plan.steps) for n, plan in enumerate(step.plans))
+        case _:
+            pass
 
 
 def _syntax(error: ExpressionSyntaxError, at: str) -> FieldError:

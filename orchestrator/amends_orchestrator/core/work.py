@@ -5,11 +5,10 @@ read its draft, and `emit` facts. A value that is not at hand ends the attempt (
 then answers `Missing` and nothing of the work is kept.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from amends_contracts.definition import Retry
-from amends_contracts.expressions import Reference
 from amends_contracts.messages import Json, LifecycleEvent, to_body
 from amends_contracts.names import BODY_BYTES_MAX, Op, StepPath
 from amends_contracts.problems import Problem, ProblemType
@@ -17,12 +16,15 @@ from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.decision import Decision, JournalRow, Notice, Send
 from amends_orchestrator.core.evolve import Draft
 from amends_orchestrator.core.expressions import CompiledTemplate, ExpressionError
+from amends_orchestrator.core.frames import prefix_at, prefix_of
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import to_row
-from amends_orchestrator.core.plan import ActionNode, Plan
+from amends_orchestrator.core.plan import ActionNode, Place, Plan
 from amends_orchestrator.core.retries import delay, fraction
+from amends_orchestrator.core.scope import Scope
 from amends_orchestrator.core.state import (
     ACTIVE,
+    WORKING,
     Direction,
     Doing,
     Identity,
@@ -30,6 +32,7 @@ from amends_orchestrator.core.state import (
     Saga,
     State,
     StepState,
+    StepStatus,
 )
 
 
@@ -47,6 +50,7 @@ class Work:
     __slots__ = (
         "_fresh",
         "_values",
+        "done",
         "draft",
         "identity",
         "notices",
@@ -76,6 +80,8 @@ class Work:
         self.notices: list[Notice] = []
         self._values = values
         self._fresh: dict[int, Json] = {}
+        self.done: set[str] = set()
+        """Prefixes of items that were found done: a decision looks into each of them once."""
 
     def emit(self, event: Event) -> None:
         """A fact: journalled and applied."""
@@ -100,27 +106,65 @@ class Work:
     # --- what is there
 
     @property
+    def steps(self) -> Mapping[StepPath, StepState]:
+        """All step instances."""
+        return self.draft.steps
+
+    @property
     def forward(self) -> bool:
         """Whether the saga has not turned back."""
         return self.draft.direction is Direction.FORWARD
 
+    @property
+    def full(self) -> bool:
+        """Whether the journal has all the rows it may have: nothing more begins."""
+        return self.seq >= self.draft.rows_max
+
+    def onward(self, path: StepPath) -> bool:
+        """Whether neither the saga nor a plan of alternatives around the step has turned back."""
+        if not self.forward or not self.plan.savepoints:
+            return self.forward
+        return all(
+            step is None or (step.status is not StepStatus.COMPENSATING and step.chosen == number)
+            for _, step, number in self.savepoints(path)
+        )
+
+    def savepoints(self, path: StepPath) -> list[tuple[StepPath, StepState | None, int]]:
+        """The alternatives around a step, innermost first: path, state, and the step's plan."""
+        node = self.plan.node_of(path)
+        if node is None:
+            return []
+        places = self.plan.places
+        found: list[tuple[StepPath, StepState | None, int]] = []
+        for name, number in reversed(places[node.id].plans):
+            around = StepPath(prefix_at(path, len(places[name].repeats)) + name)
+            found.append((around, self.draft.steps.get(around), number))
+        return found
+
     def active(self) -> bool:
         """Whether a reply or time will move some step."""
-        steps = self.draft.steps.values()
-        return any(s.action.doing in ACTIVE or s.undo.doing in ACTIVE for s in steps)
+        return any(s.action.doing in ACTIVE or s.undo.doing in ACTIVE for _, s in self.open())
+
+    def working(self) -> bool:
+        """Whether anything is under way but the passing of time that a `wait` asks for."""
+        return any(s.action.doing in WORKING or s.undo.doing in WORKING for _, s in self.open())
+
+    def open(self) -> list[tuple[StepPath, StepState]]:
+        """Steps that something is still awaited for, by path."""
+        return [(path, self.draft.steps[path]) for path in sorted(self.draft.open)]
 
     def blocked(self) -> list[tuple[StepPath, StepState]]:
         """Steps that wait for an operator."""
         return [
             (path, step)
-            for path, step in self.draft.steps.items()
+            for path, step in self.open()
             if step.action.doing is Doing.BLOCKED or step.undo.doing is Doing.BLOCKED
         ]
 
     def halted(self) -> bool:
         """Whether nothing may be dispatched until an operator acts."""
         draft = self.draft
-        return draft.fault or draft.full or any(step.halts for step in draft.steps.values())
+        return draft.fault or draft.full or any(step.halts for _, step in self.open())
 
     def row_data(self, seq: int) -> Json:
         """The data of a row; `Need` if it is not at hand."""
@@ -163,19 +207,23 @@ class Work:
         return self.row_data(step.output_seq).get("output") if step.output_seq else None
 
     def evaluate(
-        self, template: CompiledTemplate, action: tuple[Json, Json] | None = None
+        self,
+        template: CompiledTemplate,
+        path: str,
+        action: tuple[Json, Json] | None = None,
+        *,
+        prefix: str | None = None,
     ) -> Json | ExpressionError:
-        """The value of a template of the definition; `action` is (input, output) for an undo."""
-        self.need(*(self._seq_of(reference) for reference in template.references))
-        return template.evaluate(_Scope(self, action))
+        """The value of a template of the step at `path` (empty: of the definition itself).
 
-    def _seq_of(self, reference: Reference) -> int:
-        if reference[0] == "input":
-            return 1
-        if reference[0] == "steps" and len(reference) > 1:
-            step = self.draft.steps.get(StepPath(str(reference[1])))
-            return step.output_seq if step is not None else 0
-        return 0
+        `action` is (input, output) for an undo. `prefix` is given where a step evaluates something
+        of its own inside one of its frames.
+        """
+        node = self.plan.node_of(path)
+        place = Place() if node is None else self.plan.places[node.id]
+        scope = Scope(self, place, prefix_of(path) if prefix is None else prefix, action)
+        self.need(*scope.rows(template.references))
+        return template.evaluate(scope)
 
     def _notify(self, event: Event) -> None:
         suffix = _NOTICES.get(type(event))
@@ -199,35 +247,18 @@ _NOTICES: Mapping[type, LifecycleEvent] = {
 }
 
 
-class _Scope:
-    """The names of an expression: `input`, `steps.<id>.output`, `saga`, and `action` in an undo."""
-
-    __slots__ = ("_action", "_work")
-
-    def __init__(self, work: Work, action: tuple[Json, Json] | None) -> None:
-        self._work = work
-        self._action = action
-
-    def root(self, reference: Reference) -> tuple[Json | ExpressionError, int]:
-        work = self._work
-        match reference:
-            case ("input", *_):
-                return work.row_data(1).get("input"), 1
-            case ("saga", *_):
-                identity = work.identity
-                return {"id": identity.saga_id, "key": identity.key}, 1
-            case ("steps", str(name), "output", *_):
-                step = work.draft.steps.get(StepPath(name))
-                return (None if step is None else work.action_output(step)), 3
-            case ("action", "input", *_) if self._action is not None:
-                return self._action[0], 2
-            case ("action", "output", *_) if self._action is not None:
-                return self._action[1], 2
-            case _:
-                return ExpressionError(f"nothing is named {'.'.join(map(str, reference))}"), 1
-
-    def lenient(self, reference: Reference) -> bool:
-        return reference[:2] == ("action", "output")
+def all_of(parts: Iterable[Callable[[], bool]]) -> bool:
+    """Whether all parts are done, each looked at; asks for what all of them lack at once."""
+    done = True
+    needed: set[int] = set()
+    for part in parts:
+        try:
+            done = part() and done
+        except Need as need:
+            needed |= need.seqs
+    if needed:
+        raise Need(needed)
+    return done
 
 
 def render(value: Json | ExpressionError, what: str) -> bytes | Problem:
