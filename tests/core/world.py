@@ -16,7 +16,7 @@ from amends_contracts.definition import Definition
 from amends_contracts.messages import ActionOutcome, Effect, Json, Outcome, Reversal
 from amends_contracts.names import Op, StepPath, service_of
 from amends_contracts.problems import Problem, ProblemType
-from amends_orchestrator.core import TERMINAL, Decision, Refused, Send, undo_plan
+from amends_orchestrator.core import TERMINAL, Decision, Refused, Send, saga_view, undo_plan
 from amends_orchestrator.core.frames import frames_of, prefix_at, prefix_of
 from amends_orchestrator.core.inputs import DeadLettered, ReplyReceived, Returned, Woke
 from amends_orchestrator.core.plan import AlternativesNode, EachNode, Plan, RepeatNode, children
@@ -336,6 +336,13 @@ class World:
         while self.replies:
             self.answer(0)
 
+    def look(self) -> None:
+        """Somebody looks: every instance of an action is shown, once."""
+        shown = saga_view(self.saga.plan, self.saga.saga, self.saga.rows)
+        paths = [step["path"] for step in shown.steps]
+        assert len(paths) == len(set(paths)), "a step is shown twice"
+        assert {path for path, _ in self.actions()} <= set(paths), "a step is not shown"
+
     def mend(self) -> None:
         """An operator looks at what really happened and says so."""
         for path, step in list(self.saga.saga.state.steps.items()):
@@ -367,6 +374,7 @@ class World:
 
     def check_the_end(self) -> None:
         """Promises 1 to 5 at quiescence."""
+        self.look()
         saga = self.saga.saga
         for path, truth in self.truth.items():
             node = self.saga.plan.action_of(path)
@@ -459,6 +467,7 @@ def live(what: Definition, seed: int, steps: int) -> World:
     world.collect()
     for _ in range(steps):
         world.step()
+    world.look()
     world.calm_down()
     world.check_the_end()
     return world

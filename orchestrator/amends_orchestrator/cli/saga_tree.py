@@ -48,6 +48,7 @@ SAGA: Mapping[str, Look] = {
     "compensated": Look("↩", "undone", "compensated"),
 }
 NOT_TAKEN = Look("·", "quiet", "not taken")
+FAILED_PLAN = Look("↩", "undone", "failed, the next plan was tried")
 BRANCH = Look("┐", "quiet", "")
 NOT_RUN = Look("·", "quiet", "not run")
 TERMINAL = frozenset({"completed", "compensated"})
@@ -86,7 +87,10 @@ def _rows(nodes: Sequence[View], depth: int, over: bool) -> Iterator[Row]:
     """Steps in the tree's order. A branch of several steps has a line of its own."""
     for branch, group in groupby(nodes, key=lambda node: node.get("branch")):
         steps = list(group)
-        if branch is not None and steps[0].get("chosen") is False:
+        if branch is not None and steps[0].get("failed"):
+            yield Row(depth, _branch(branch, "plan"), FAILED_PLAN)
+            yield from _steps(steps, depth + 1, over)
+        elif branch is not None and steps[0].get("chosen") is False:
             yield Row(depth, _branch(branch, "case"), NOT_TAKEN)
         elif branch is not None and len(steps) > 1:
             yield Row(depth, _branch(branch, "branch"), BRANCH)
@@ -157,6 +161,12 @@ def _details(step: View) -> Iterator[str]:
         yield f"undo attempt {compensation['attempt']}"
     if step.get("pivot"):
         yield "pivot"
+    if step.get("items"):
+        yield f"{step['items_done']} of {step['items']} items"
+    if step.get("turn"):
+        yield f"iteration {step['turn']}"
+    if step.get("count"):
+        yield f"{step['count']} {step['kind']}"
 
 
 def _why(step: View) -> str:

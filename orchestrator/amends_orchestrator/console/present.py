@@ -16,6 +16,7 @@ from amends_contracts.problems import ProblemType
 from amends_orchestrator.api.ports import Caller, SagaRow, Scope
 from amends_orchestrator.console.looks import NOT_RUN, Look, saga_look, step_look
 from amends_orchestrator.core.state import TERMINAL, SagaStatus, StepStatus
+from amends_orchestrator.core.view import NEEDS_OPERATOR
 
 View = Mapping[str, Any]
 JSON_CHARS_MAX: Final = 20_000
@@ -32,6 +33,15 @@ OPEN: Final = frozenset(
     }
 )
 """Statuses of a step that may have an open operation; the core says whether an action fits."""
+
+
+_ACTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "action": ("retry", "skip", "resolve"),
+    "wait": ("skip",),
+}
+"""Which buttons a step of a kind may have."""
+_HOLDER_ACTS: Final = ("retry", "skip")
+"""Those of a step that holds others, where it waits for an operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,8 @@ class Group:
     name: str
     chosen: bool | None
     """Of a choice: whether it was taken; None where nothing is chosen (yet)."""
+    failed: bool
+    """A plan of alternatives that was tried before, and undone."""
     nodes: tuple[Node, ...]
 
 
@@ -303,10 +315,11 @@ class _Tree:
         began, ended = _span(_time(raw.get("started_at")), _time(raw.get("ended_at")), groups)
         reason, reason_at = _reason(raw)
         look = NOT_RUN if not_taken else step_look(status, over=self._over)
-        acts = self._operator and not self._over and not not_taken and raw["kind"] == "action"
+        buttons = _ACTS.get(raw["kind"], _HOLDER_ACTS if reason == NEEDS_OPERATOR else ())
+        acts = self._operator and not self._over and not not_taken
         # A step that failed for good is over, unless it says that it waits for somebody.
         blocked = status != StepStatus.FAILED or reason not in {"", "ignored"}
-        can = acts and status in OPEN and blocked
+        can = acts and bool(buttons) and status in OPEN and blocked
         return Node(
             path=str(raw["path"]),
             kind=str(raw["kind"]),
@@ -318,7 +331,7 @@ class _Tree:
             ended_at=ended,
             took=_took(began, ended),
             running=look.moving,
-            reason=reason,
+            reason=reason or _progress(raw),
             reason_at=reason_at,
             problem=said(raw.get("problem")),
             undo=self._undo(raw.get("compensation")),
@@ -327,7 +340,7 @@ class _Tree:
             facts=tuple(_facts(raw)),
             output=pretty(raw.get("output")),
             groups=groups,
-            actions=("retry", "skip", "resolve") if can else (),
+            actions=buttons if can else (),
             pressing=can and self._stuck and status not in {StepStatus.PENDING, StepStatus.RUNNING},
         )
 
@@ -341,14 +354,14 @@ class _Tree:
         )
 
     def _groups(self, raw: View, *, not_taken: bool) -> Iterator[Group]:
-        """The children by branch or case, in the order of the plan."""
+        """The children by branch, case or plan, in the order of the plan."""
         children: Sequence[View] = raw.get("children") or ()
-        for (name, chosen), inside in groupby(
-            children, lambda c: (c.get("branch"), c.get("chosen"))
+        for (name, chosen, failed), inside in groupby(
+            children, lambda c: (c.get("branch"), c.get("chosen"), bool(c.get("failed")))
         ):
             out = not_taken or chosen is False
             nodes = tuple(self.node(child, not_taken=out) for child in inside)
-            yield Group(name=str(name or ""), chosen=chosen, nodes=nodes)
+            yield Group(name=str(name or ""), chosen=chosen, failed=failed, nodes=nodes)
 
 
 def _span(
@@ -369,6 +382,15 @@ def _reason(raw: View) -> tuple[str, datetime | None]:
     text = str(raw.get("reason") or "")
     found = _ENDS_WITH_TIME.fullmatch(text)
     return (found[1], datetime.fromisoformat(found[2])) if found else (text, None)
+
+
+def _progress(raw: View) -> str:
+    """How far a loop is, or how many frames a folded line stands for."""
+    if raw.get("items"):
+        return f"{raw['items_done']} of {raw['items']} items"
+    if raw.get("turn"):
+        return f"iteration {raw['turn']}"
+    return f"{raw['count']} {raw['kind']}" if raw.get("count") else ""
 
 
 def _facts(raw: View) -> Iterator[tuple[str, str]]:

@@ -14,20 +14,14 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 from amends_contracts.messages import ActionOutcome, Json, Outcome
 from amends_contracts.names import StepPath
 from amends_contracts.problems import Problem
-from amends_orchestrator.core.journal_loops import (
-    StepAdvanced as StepAdvanced,
-)
-from amends_orchestrator.core.journal_loops import (
-    StepLeft as StepLeft,
-)
-from amends_orchestrator.core.journal_loops import (
-    StepPlanFailed as StepPlanFailed,
-)
-from amends_orchestrator.core.journal_loops import (
-    StepTurned as StepTurned,
-)
+from amends_orchestrator.core import journal_loops
 from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.state import Failure
+
+StepTurned = journal_loops.StepTurned
+StepAdvanced = journal_loops.StepAdvanced
+StepPlanFailed = journal_loops.StepPlanFailed
+StepLeft = journal_loops.StepLeft
 
 # --- the saga ------------------------------------------------------------------------------------
 

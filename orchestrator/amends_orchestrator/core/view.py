@@ -6,21 +6,30 @@ Made of plan, state and journal; the REST shape of the wire contract, with more.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from amends_contracts.messages import Json, Reversal
 from amends_contracts.names import StepPath
 from amends_orchestrator.core.decision import JournalRow
+from amends_orchestrator.core.frames import frames_of, item_prefix, turn_prefix
 from amends_orchestrator.core.journal_rows import failure_to_json
 from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.plan import (
     ActionNode,
+    AlternativesNode,
     ChoiceNode,
+    EachNode,
     Node,
     Plan,
+    RepeatNode,
+    WaitNode,
     children,
     path_of,
 )
 from amends_orchestrator.core.state import Doing, Saga, StepState, StepStatus
+from amends_orchestrator.core.view_frames import SETTLED, kind_of, shortened
+
+NEEDS_OPERATOR: Final = "waits for an operator"
 
 
 @dataclass(slots=True)
@@ -98,12 +107,12 @@ def saga_view(plan: Plan, saga: Saga, rows: Sequence[JournalRow]) -> SagaView:
     if last.kind == Kind.SAGA_COMPLETED:
         final = last.data or {}
     viewer = _Viewer(plan, saga, stories)
-    tree = tuple(viewer.node(node, {}) for node in plan.root)
+    tree = tuple(viewer.node(node, "", {}) for node in plan.root)
     return SagaView(
         saga=saga,
         key=saga.identity.key,
         steps=tuple(_flat(tree)),
-        tree=tree,
+        tree=tuple(shortened(node) for node in tree),
         held=tuple(viewer.held()),
         residue=tuple(viewer.residue()),
         output=final.get("output"),
@@ -122,7 +131,15 @@ def _failure(saga: Saga, rows: Sequence[JournalRow]) -> Json:
     return failure_to_json(saga.state.failure) | {"problem": next(problems, None)}
 
 
-_ENDS = frozenset({Kind.STEP_SUCCEEDED, Kind.STEP_FAILED, Kind.STEP_SKIPPED, Kind.STEP_UNKNOWN})
+_ENDS = frozenset(
+    {
+        Kind.STEP_SUCCEEDED,
+        Kind.STEP_FAILED,
+        Kind.STEP_SKIPPED,
+        Kind.STEP_UNKNOWN,
+        Kind.STEP_LEFT,
+    }
+)
 _UNDO_ENDS = frozenset({Kind.UNDO_SUCCEEDED, Kind.UNDO_FAILED})
 
 
@@ -165,27 +182,86 @@ class _Viewer:
         self.plan = plan
         self.saga = saga
         self.stories = stories
+        self.begun = {frame.prefix for path in saga.state.steps for frame in frames_of(path)}
 
-    def node(self, node: Node, place: dict[str, Json]) -> Json:
-        path = path_of("", node)
+    def node(self, node: Node, prefix: str, place: dict[str, Json]) -> Json:
+        path = path_of(prefix, node)
         step = self.saga.state.steps.get(path)
         if isinstance(node, ActionNode):
             return self.action(node, path, step) | place
-        kind = "choice" if isinstance(node, ChoiceNode) else "parallel"
-        below: list[Json] = []
-        for n, (name, body) in enumerate(children(node)):
-            inside: dict[str, Json] = {"branch": name}
-            if isinstance(node, ChoiceNode):
-                case = n if n < len(node.cases) else -1
-                chosen = None if step is None else step.chosen
-                inside["chosen"] = None if chosen is None else chosen == case
-            below.extend(self.node(child, inside) for child in body)
-        status = _status_of(step, [child["status"] for child in below if child.get("chosen", True)])
-        data = {"path": path, "kind": kind, "status": status.value, "attempt": 0, **place}
+        if isinstance(node, WaitNode):
+            return self.wait(path, step) | place
+        below = list(self.below(node, prefix, path, step))
+        counted = [c["status"] for c in below if c.get("chosen", True) and not c.get("failed")]
+        data = {"path": path, "kind": kind_of(node), "attempt": 0, **place}
+        if isinstance(node, EachNode) and step is not None and step.count is not None:
+            done = sum(status in SETTLED for status in counted)
+            data |= {"items": step.count, "items_done": done}
+            counted += [StepStatus.PENDING.value] * (step.count - len(counted))
+        if isinstance(node, RepeatNode) and step is not None:
+            data |= {"turn": step.turn, "max": node.max}
+        ended = self.saga.state.ended is not None
+        over = ended and step is not None and step.status is StepStatus.COMPENSATING
+        data["status"] = StepStatus.COMPENSATED if over else _status_of(step, counted).value
+        if step is not None and step.action.doing is Doing.BLOCKED:
+            data["reason"] = NEEDS_OPERATOR
         story = self.stories.get(path)
         if story is not None and story.problem is not None:
             data["problem"] = story.problem
         return data | {"children": below}
+
+    def below(
+        self, node: Node, prefix: str, path: StepPath, step: StepState | None
+    ) -> Iterable[Json]:
+        """What stands under a step that holds others."""
+        match node:
+            case EachNode():
+                count = 0 if step is None or step.count is None else step.count
+                prefixes = [item_prefix(path, n) for n in range(count)]
+                yield from self.frames(node, "item", prefixes)
+            case RepeatNode():
+                turns = range(1, 1 if step is None else step.turn + 1)
+                prefixes = [turn_prefix(path, turn) for turn in turns]
+                yield from self.frames(node, "iteration", prefixes)
+            case _:
+                for n, (name, body) in enumerate(children(node)):
+                    inside: dict[str, Json] = {"branch": name}
+                    if isinstance(node, ChoiceNode):
+                        case = n if n < len(node.cases) else -1
+                        chosen = None if step is None else step.chosen
+                        inside["chosen"] = None if chosen is None else chosen == case
+                    if isinstance(node, AlternativesNode):
+                        inside |= _plan_place(step, n)
+                    for child in body:
+                        yield self.node(child, prefix, inside)
+
+    def frames(self, node: EachNode | RepeatNode, kind: str, prefixes: list[str]) -> Iterable[Json]:
+        """The items or iterations that have begun; one of a single step is that step."""
+        for prefix in prefixes:
+            if prefix not in self.begun:
+                continue
+            inside = [self.node(child, prefix, {}) for child in node.body]
+            if len(inside) == 1:
+                yield inside[0]
+                continue
+            status = _status_of(None, [child["status"] for child in inside])
+            path = prefix.removesuffix(".")
+            frame = {"path": path, "kind": kind, "status": status.value, "attempt": 0}
+            yield frame | {"children": inside}
+
+    def wait(self, path: StepPath, step: StepState | None) -> dict[str, Json]:
+        story = self.stories.get(path) or _Story()
+        data: dict[str, Json] = {
+            "path": path,
+            "kind": "wait",
+            "status": (StepStatus.PENDING if step is None else step.status).value,
+            "attempt": 0,
+            "started_at": _time(story.started_at),
+            "ended_at": _time(story.ended_at),
+        }
+        if step is not None and step.action.due is not None:
+            data["reason"] = f"waits until {step.action.due.isoformat(timespec='milliseconds')}"
+        return data | ({} if story.problem is None else {"problem": story.problem})
 
     def action(self, node: ActionNode, path: StepPath, step: StepState | None) -> dict[str, Json]:
         story = self.stories.get(path) or _Story()
@@ -218,7 +294,7 @@ class _Viewer:
             if op.undeliverable:
                 return f"undeliverable: nobody runs {node.service}"
             if op.doing is Doing.BLOCKED:
-                return "waits for an operator"
+                return NEEDS_OPERATOR
             if op.doing in (Doing.BACKOFF, Doing.DOUBT) and self.saga.state.suspended:
                 return "the saga is suspended"
             if op.doing is Doing.BACKOFF and op.due is not None:
@@ -285,13 +361,28 @@ _TELLING = (
 _DONE = frozenset({StepStatus.SUCCEEDED.value, StepStatus.SKIPPED.value})
 
 
+def _plan_place(step: StepState | None, number: int) -> dict[str, Json]:
+    """Of a plan of alternatives: whether it is the one, or was tried before and failed."""
+    if step is None or step.chosen is None:
+        return {"chosen": None}
+    failed = number < step.chosen or (
+        number == step.chosen and step.status is StepStatus.COMPENSATING
+    )
+    return {"failed": True} if failed else {"chosen": number == step.chosen}
+
+
 def _status_of(step: StepState | None, inside: list[str]) -> StepStatus:
-    """The status of a step that holds others: its own, or the most telling one inside."""
-    if step is not None and step.status is not StepStatus.RUNNING:
+    """The status of a step that holds others: the most telling one inside, or its own."""
+    if step is not None and step.status in (StepStatus.SKIPPED, StepStatus.RETRYING):
         return step.status
+    if step is not None and step.status is StepStatus.FAILED:
+        undoing = (s for s in _TELLING[:2] if s.value in inside)
+        return next(undoing, StepStatus.FAILED)
     for status in _TELLING:
         if status.value in inside:
             return status
+    if step is not None and step.status is StepStatus.COMPENSATING:
+        return step.status
     began = [status for status in inside if status != StepStatus.PENDING]
     if not began:
         over = step is not None and not inside
