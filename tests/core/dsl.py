@@ -348,7 +348,8 @@ def check_decision(
     assert [row.seq for row in rows] == list(range(1, len(rows) + 1)), "seqs without a gap"
     assert saga.seq == len(rows)
     assert replay(rows, saga.identity) == saga, "the journal tells the same saga"
-    state = state_to_json(saga.state)
+    state = json.loads(json.dumps(state_to_json(saga.state)))
+    json.dumps([row.data for row in decision.rows])
     assert from_stored(saga.identity, saga.seq, saga.status, state) == saga, "its JSON too"
     due = wake_at(saga, woken_at)
     assert (due is None) == (saga.status in TERMINAL), "no silent saga"
