@@ -47,7 +47,7 @@ def test_items_are_evaluated_once_and_stand_in_the_journal() -> None:
     saga = given(definition(LEGS), legs=TWO)
     row = next(row for row in saga.rows if row.kind == "step.entered")
     assert row.data == {"items": TWO}
-    assert saga.step("legs").count == 2
+    assert saga.step("legs").loop.count == 2
     assert saga.step("legs").input_seq == row.seq
 
 

@@ -7,7 +7,6 @@ plan and nothing else. A walk that gets through has found the saga compensated.
 """
 
 from datetime import timedelta
-from functools import partial
 
 from amends_contracts.messages import ActionOutcome, Effect, Json, Reversal
 from amends_contracts.names import Op, StepPath
@@ -68,8 +67,7 @@ def _visit(work: Work, node: Node, prefix: str) -> bool:
 
 
 def _parallel(work: Work, node: ParallelNode, prefix: str) -> bool:
-    branches = (partial(undo_sequence, work, branch, prefix) for _, branch in node.branches)
-    return all_of(branches)
+    return all_of(work, undo_sequence, [(branch, prefix) for _, branch in node.branches])
 
 
 def is_undone(step: StepState) -> bool:

@@ -7,7 +7,14 @@ from typing import TypeAlias, assert_never
 
 from amends_contracts.names import StepPath
 from amends_orchestrator.core import journal as j
-from amends_orchestrator.core.state import IDLE, Doing, OpState, StepState, StepStatus
+from amends_orchestrator.core.state import (
+    IDLE,
+    Doing,
+    LoopState,
+    OpState,
+    StepState,
+    StepStatus,
+)
 
 HoldingEvent: TypeAlias = (
     j.StepEntered | j.StepTurned | j.StepAdvanced | j.StepPlanFailed | j.StepLeft
@@ -19,6 +26,7 @@ def hold(
 ) -> None:
     """Apply a fact to the steps of a draft; `status` is the step's after it."""
     step = steps.get(event.path) or StepState(status)
+    loop = step.loop
     match event:
         case j.StepEntered(case=case, items=items, turn=turn, due=due):
             doing = Doing.IDLE if due is None else Doing.WAITING
@@ -28,17 +36,20 @@ def hold(
                 chosen=case,
                 action=OpState(doing=doing, due=due),
                 input_seq=0 if items is None else seq,
-                count=None if items is None else len(items),
-                turn=turn,
-                done=0,
-                interrupt_at=None,
+                loop=LoopState(
+                    count=None if items is None else len(items),
+                    turn=turn,
+                    failure_seq=loop.failure_seq,
+                ),
             )
         case j.StepTurned(turn=turn):
-            step = replace(step, turn=turn)
+            step = replace(step, loop=replace(loop, turn=turn))
         case j.StepAdvanced(done=done, undone=undone):
-            step = replace(step, done=max(step.done, done), undone=max(step.undone, undone))
+            loop = replace(loop, done=max(loop.done, done), undone=max(loop.undone, undone))
+            step = replace(step, loop=loop)
         case j.StepPlanFailed(interrupt_at=interrupt_at, awaited=awaited):
-            step = replace(step, status=status, failure_seq=seq, interrupt_at=interrupt_at)
+            loop = replace(loop, failure_seq=seq, interrupt_at=interrupt_at)
+            step = replace(step, status=status, loop=loop)
             for path in awaited:
                 steps[path] = interrupted(steps[path], interrupt_at)
         case j.StepLeft():

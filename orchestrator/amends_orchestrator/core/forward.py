@@ -5,7 +5,6 @@ unless its time has come, what is next begins. A walk that gets through the whol
 the saga completed.
 """
 
-from functools import partial
 from typing import TypeAlias
 
 from amends_contracts.messages import Json
@@ -61,9 +60,12 @@ def _complete(work: Work) -> None:
 
 def go_sequence(work: Work, sequence: Sequence, prefix: str) -> bool:
     """Whether every step is done. A step that turns the saga, or its plan, back ends the walk."""
-    return all(
-        _visit(work, node, prefix) and work.onward(path_of(prefix, node)) for node in sequence
-    )
+    for node in sequence:
+        if not work.forward or not _visit(work, node, prefix):
+            return False
+        if work.plan.savepoints and not work.onward(path_of(prefix, node)):
+            return False
+    return work.forward
 
 
 def _visit(work: Work, node: Node, prefix: str) -> bool:
@@ -226,10 +228,11 @@ def _choose(work: Work, node: ChoiceNode, path: StepPath) -> bool:
 
 
 def _parallel(work: Work, node: ParallelNode, path: StepPath, prefix: str) -> bool:
-    def part(branch: Sequence) -> bool:
+    def part(work: Work, branch: Sequence, prefix: str) -> bool:
         return work.onward(path) and go_sequence(work, branch, prefix)
 
-    return all_of(partial(part, branch) for _, branch in node.branches)
+    walk = part if work.plan.savepoints else go_sequence
+    return all_of(work, walk, [(branch, prefix) for _, branch in node.branches])
 
 
 def _choice(work: Work, node: ChoiceNode, path: StepPath, prefix: str) -> bool:

@@ -4,8 +4,7 @@ Which steps are next is asked of the body by the walk that is handed in (`walk`)
 whether a sequence is done, back whether nothing of it is left to undo.
 """
 
-from collections.abc import Callable
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 from amends_contracts.messages import Json, to_body
 from amends_contracts.names import BODY_BYTES_MAX, StepPath
@@ -16,7 +15,7 @@ from amends_orchestrator.core.expressions import ExpressionError
 from amends_orchestrator.core.frames import item_prefix, turn_prefix
 from amends_orchestrator.core.outcomes import fail
 from amends_orchestrator.core.plan import EachNode, RepeatNode, Sequence
-from amends_orchestrator.core.work import Need, Work
+from amends_orchestrator.core.work import Need, Walk, Work
 
 ITEMS_MAX: Final = 1_000
 ITEMS_BYTES_MAX: Final = BODY_BYTES_MAX
@@ -24,8 +23,6 @@ ITEMS_BYTES_MAX: Final = BODY_BYTES_MAX
 
 ADVANCE: Final = 25
 """After so many more frames a fact says that they need not be looked into again."""
-
-Walk: TypeAlias = Callable[[Work, Sequence, str], bool]
 
 
 # --- each ----------------------------------------------------------------------------------------
@@ -67,11 +64,11 @@ def _wrong(items: Json | ExpressionError) -> Problem | None:
 def go_each(work: Work, node: EachNode, path: StepPath, walk: Walk) -> bool:
     """Begin items in their order while fewer than `concurrency` are under way."""
     step = work.draft.steps[path]
-    assert step.count is not None, f"{path} was entered without items"
+    assert step.loop.count is not None, f"{path} was entered without items"
     running = 0
-    lead = step.done
+    lead = step.loop.done
     needed: set[int] = set()
-    for n in range(step.done, step.count):
+    for n in range(step.loop.done, step.loop.count):
         if running >= node.concurrency or work.full or not work.onward(path):
             break
         try:
@@ -87,7 +84,7 @@ def go_each(work: Work, node: EachNode, path: StepPath, walk: Walk) -> bool:
             return True
     if needed:
         raise Need(needed)
-    if lead - step.done >= ADVANCE:
+    if lead - step.loop.done >= ADVANCE:
         work.emit(j.StepAdvanced(path=path, done=lead))
     return False
 
@@ -103,9 +100,9 @@ def _is_done(work: Work, node: EachNode, prefix: str, walk: Walk) -> bool:
 def undo_each(work: Work, node: EachNode, path: StepPath, walk: Walk) -> bool:
     """One after the other from the last, if they ran one after the other; else freely."""
     step = work.draft.steps.get(path)
-    if step is None or step.count is None:
+    if step is None or step.loop.count is None:
         return True
-    prefixes = [item_prefix(path, n) for n in reversed(range(step.count))]
+    prefixes = [item_prefix(path, n) for n in reversed(range(step.loop.count))]
     return _undo_frames(work, node.body, path, prefixes, walk, freely=not node.sequential)
 
 
@@ -113,7 +110,7 @@ def _undo_frames(
     work: Work, body: Sequence, path: StepPath, prefixes: list[str], walk: Walk, *, freely: bool
 ) -> bool:
     """Whether nothing is left to undo of the frames, which are given latest first."""
-    undone = lead = work.draft.steps[path].undone
+    undone = lead = work.draft.steps[path].loop.undone
     needed: set[int] = set()
     for n, prefix in enumerate(prefixes[undone:], start=undone):
         try:
@@ -136,7 +133,7 @@ def _undo_frames(
 
 def go_repeat(work: Work, node: RepeatNode, path: StepPath, walk: Walk) -> bool:
     """One iteration at most: another look at the plan begins the next."""
-    turn = work.draft.steps[path].turn
+    turn = work.draft.steps[path].loop.turn
     prefix = turn_prefix(path, turn)
     if work.full or not walk(work, node.body, prefix):
         return False
@@ -157,6 +154,6 @@ def go_repeat(work: Work, node: RepeatNode, path: StepPath, walk: Walk) -> bool:
 def undo_repeat(work: Work, node: RepeatNode, path: StepPath, walk: Walk) -> bool:
     """The latest iteration first."""
     step = work.draft.steps.get(path)
-    turns = range(step.turn if step is not None else 0, 0, -1)
+    turns = range(step.loop.turn if step is not None else 0, 0, -1)
     prefixes = [turn_prefix(path, turn) for turn in turns]
     return not prefixes or _undo_frames(work, node.body, path, prefixes, walk, freely=False)

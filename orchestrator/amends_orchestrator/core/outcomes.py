@@ -307,7 +307,7 @@ def expire_action(work: Work, path: StepPath) -> None:
     step = work.draft.steps[path]
     node = node_at(work, path)
     op = step.action
-    ends = [step and step.interrupt_at for _, step, _ in work.savepoints(path)]
+    ends = [step and step.loop.interrupt_at for _, step, _ in work.savepoints(path)]
     interrupted = not work.onward(path) and op.due in (work.draft.interrupt_at, *ends)
     kind = ProblemType.INTERRUPTED if interrupted else ProblemType.TIMEOUT
     what = "probe" if op.doing is Doing.PROBING else f"attempt {op.attempt}"

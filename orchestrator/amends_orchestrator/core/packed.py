@@ -36,10 +36,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def pack(path: str, step: StepState) -> Packed | None:
+def in_loop(path: str) -> bool:
+    """Whether a step path lies in a frame."""
+    return "[" in path or "#" in path
+
+
+def pack(step: StepState) -> Packed | None:
     """The short form of a settled step in a loop; None if there is more to say of it."""
     code = _CODE_OF.get((step.status, step.known))
-    if code is None or ("[" not in path and "#" not in path):
+    if code is None:
         return None
     action, undo = step.action, step.undo
     packed: Packed = [code, step.input_seq, step.output_seq, step.undo_seq]

@@ -7,10 +7,9 @@ here the plan is carried out, or undone.
 
 from amends_contracts.names import StepPath
 from amends_orchestrator.core import journal as j
-from amends_orchestrator.core.loops import Walk
 from amends_orchestrator.core.plan import AlternativesNode
 from amends_orchestrator.core.state import StepStatus
-from amends_orchestrator.core.work import Work
+from amends_orchestrator.core.work import Walk, Work
 
 
 def go_alternatives(

@@ -125,7 +125,7 @@ class Scope:
         for name, number in reversed(self._place.plans):
             if number:
                 step = self._recorded.steps.get(self._path_of(name))
-                return 0 if step is None else step.failure_seq
+                return 0 if step is None else step.loop.failure_seq
         return 0
 
     def _path_of(self, name: str) -> StepPath:
@@ -139,6 +139,9 @@ class Scope:
         place = self._recorded.plan.places.get(name)
         if place is None:
             return 0
+        if not place.repeats and not place.plans:
+            step = self._recorded.steps.get(cast(StepPath, name))
+            return 0 if step is None else step.output_seq
         shared = 0
         for repeats, frame in zip(place.repeats, frames_of(self._prefix), strict=False):
             if repeats != frame.id:
@@ -154,11 +157,11 @@ class Scope:
             return 0
         if not repeats:
             return step.output_seq
-        if step.count is not None:
-            inside = (item_prefix(prefix + holder, n) for n in range(step.count))
+        if step.loop.count is not None:
+            inside = (item_prefix(prefix + holder, n) for n in range(step.loop.count))
             return [self._below(each, repeats[1:], name) for each in inside]
-        if step.turn:
-            return self._below(turn_prefix(prefix + holder, step.turn), repeats[1:], name)
+        if step.loop.turn:
+            return self._below(turn_prefix(prefix + holder, step.loop.turn), repeats[1:], name)
         return 0
 
     def _holds(self, prefix: str, name: str) -> bool:
@@ -189,4 +192,5 @@ def _failure(row: Json) -> Json:
     """`failure` in the plan that comes next: the problem of the plan before, and of which step."""
     problem = cast("dict[str, Json]", row["problem"])
     failure = cast("dict[str, Json]", row["failure"])
-    return {"title": "", "detail": None, "step": failure.get("step"), **problem}
+    unsaid = {"title": "", "status": None, "detail": None, "instance": None}
+    return unsaid | {"step": failure.get("step")} | problem

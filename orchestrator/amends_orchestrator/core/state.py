@@ -123,6 +123,27 @@ IDLE = OpState()
 
 
 @dataclass(frozen=True, slots=True)
+class LoopState:
+    """How far a step is that goes through its body, or its plans, one after the other."""
+
+    count: int | None = None
+    """Of an each: how many items it has."""
+    turn: int = 0
+    """Of a repeat: the iteration it is in, from 1."""
+    done: int = 0
+    """Of an each: at least so many of its first items are done, and need not be looked into."""
+    undone: int = 0
+    """Of an each or repeat: nothing is left to undo of at least so many of its last frames."""
+    failure_seq: int = 0
+    """Of alternatives: row that says why the latest of its failed plans failed."""
+    interrupt_at: datetime | None = None
+    """Of alternatives: when what was in flight in the failed plan is awaited no longer."""
+
+
+NO_LOOP = LoopState()
+
+
+@dataclass(frozen=True, slots=True)
 class StepState:
     """One step instance. Seqs name the journal rows that hold its payloads."""
 
@@ -151,18 +172,8 @@ class StepState:
     """A `succeeded` for it was journalled after it had been recorded as failed."""
     chosen: int | None = None
     """Of a choice: index of the case, -1 for `otherwise`. Of alternatives: index of the plan."""
-    count: int | None = None
-    """Of an each: how many items it has."""
-    turn: int = 0
-    """Of a repeat: the iteration it is in, from 1."""
-    done: int = 0
-    """Of an each: at least so many of its first items are done, and need not be looked into."""
-    undone: int = 0
-    """Of an each or repeat: nothing is left to undo of at least so many of its last frames."""
-    failure_seq: int = 0
-    """Of alternatives: row that says why the latest of its failed plans failed."""
-    interrupt_at: datetime | None = None
-    """Of alternatives: when what was in flight in the failed plan is awaited no longer."""
+    loop: LoopState = NO_LOOP
+    """Of an each, a repeat, alternatives: how far it is."""
     retained_until: datetime | None = None
     """End of its undo window (`compensable_for`), if it has one."""
     problem: str | None = None
@@ -172,6 +183,11 @@ class StepState:
     def is_open(self) -> bool:
         """Whether something of it is still awaited."""
         return self.halts or self.action.doing not in _AT_REST or self.undo.doing not in _AT_REST
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether an operator must act."""
+        return Doing.BLOCKED in (self.action.doing, self.undo.doing)
 
 
 _AT_REST = frozenset({Doing.IDLE, Doing.CLOSED})

@@ -80,12 +80,12 @@ def _visit(
                 return order
             return _sequence(plan, saga, node.body(step.chosen), prefix, order, items)
         case EachNode():
-            count = 0 if step is None or step.count is None else step.count
+            count = 0 if step is None or step.loop.count is None else step.loop.count
             bodies = [(node.body, item_prefix(path, n)) for n in reversed(range(count))]
             if node.sequential:
                 return _in_turn(plan, saga, bodies, order, items)
         case RepeatNode():
-            turns = range(0 if step is None else step.turn, 0, -1)
+            turns = range(0 if step is None else step.loop.turn, 0, -1)
             bodies = [(node.body, turn_prefix(path, n)) for n in turns]
             return _in_turn(plan, saga, bodies, order, items)
         case WaitNode():

@@ -388,6 +388,8 @@ _FAILURE: Final[Schema] = {
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
+        "status": {"type": ["integer", "null"]},
+        "instance": {"type": ["string", "null"]},
         "detail": {"type": ["string", "null"]},
         "step": {"type": ["string", "null"]},
     },

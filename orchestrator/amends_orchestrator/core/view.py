@@ -194,12 +194,12 @@ class _Viewer:
         below = list(self.below(node, prefix, path, step))
         counted = [c["status"] for c in below if c.get("chosen", True) and not c.get("failed")]
         data = {"path": path, "kind": kind_of(node), "attempt": 0, **place}
-        if isinstance(node, EachNode) and step is not None and step.count is not None:
+        if isinstance(node, EachNode) and step is not None and step.loop.count is not None:
             done = sum(status in SETTLED for status in counted)
-            data |= {"items": step.count, "items_done": done}
-            counted += [StepStatus.PENDING.value] * (step.count - len(counted))
+            data |= {"items": step.loop.count, "items_done": done}
+            counted += [StepStatus.PENDING.value] * (step.loop.count - len(counted))
         if isinstance(node, RepeatNode) and step is not None:
-            data |= {"turn": step.turn, "max": node.max}
+            data |= {"turn": step.loop.turn, "max": node.max}
         ended = self.saga.state.ended is not None
         over = ended and step is not None and step.status is StepStatus.COMPENSATING
         data["status"] = StepStatus.COMPENSATED if over else _status_of(step, counted).value
@@ -216,11 +216,11 @@ class _Viewer:
         """What stands under a step that holds others."""
         match node:
             case EachNode():
-                count = 0 if step is None or step.count is None else step.count
+                count = 0 if step is None or step.loop.count is None else step.loop.count
                 prefixes = [item_prefix(path, n) for n in range(count)]
                 yield from self.frames(node, "item", prefixes)
             case RepeatNode():
-                turns = range(1, 1 if step is None else step.turn + 1)
+                turns = range(1, 1 if step is None else step.loop.turn + 1)
                 prefixes = [turn_prefix(path, turn) for turn in turns]
                 yield from self.frames(node, "iteration", prefixes)
             case _:

@@ -7,6 +7,7 @@ then answers `Missing` and nothing of the work is kept.
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from amends_contracts.definition import Retry
 from amends_contracts.messages import Json, LifecycleEvent, to_body
@@ -19,7 +20,7 @@ from amends_orchestrator.core.expressions import CompiledTemplate, ExpressionErr
 from amends_orchestrator.core.frames import prefix_at, prefix_of
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import to_row
-from amends_orchestrator.core.plan import ActionNode, Place, Plan
+from amends_orchestrator.core.plan import ActionNode, Place, Plan, Sequence
 from amends_orchestrator.core.retries import delay, fraction
 from amends_orchestrator.core.scope import Scope
 from amends_orchestrator.core.state import (
@@ -34,6 +35,8 @@ from amends_orchestrator.core.state import (
     StepState,
     StepStatus,
 )
+
+_TOP = Place()
 
 
 class Need(Exception):
@@ -143,11 +146,18 @@ class Work:
 
     def active(self) -> bool:
         """Whether a reply or time will move some step."""
-        return any(s.action.doing in ACTIVE or s.undo.doing in ACTIVE for _, s in self.open())
+        return self._any_is(ACTIVE)
 
     def working(self) -> bool:
         """Whether anything is under way but the passing of time that a `wait` asks for."""
-        return any(s.action.doing in WORKING or s.undo.doing in WORKING for _, s in self.open())
+        return self._any_is(WORKING)
+
+    def _any_is(self, doing: frozenset[Doing]) -> bool:
+        for path in self.draft.open:
+            step = self.draft.steps[path]
+            if step.action.doing in doing or step.undo.doing in doing:
+                return True
+        return False
 
     def open(self) -> list[tuple[StepPath, StepState]]:
         """Steps that something is still awaited for, by path."""
@@ -155,16 +165,14 @@ class Work:
 
     def blocked(self) -> list[tuple[StepPath, StepState]]:
         """Steps that wait for an operator."""
-        return [
-            (path, step)
-            for path, step in self.open()
-            if step.action.doing is Doing.BLOCKED or step.undo.doing is Doing.BLOCKED
-        ]
+        return [(path, step) for path, step in self.open() if step.is_blocked]
 
     def halted(self) -> bool:
         """Whether nothing may be dispatched until an operator acts."""
         draft = self.draft
-        return draft.fault or draft.full or any(step.halts for _, step in self.open())
+        if draft.fault or draft.full:
+            return True
+        return any(draft.steps[path].halts for path in draft.open)
 
     def row_data(self, seq: int) -> Json:
         """The data of a row; `Need` if it is not at hand."""
@@ -219,10 +227,13 @@ class Work:
         `action` is (input, output) for an undo. `prefix` is given where a step evaluates something
         of its own inside one of its frames.
         """
-        node = self.plan.node_of(path)
-        place = Place() if node is None else self.plan.places[node.id]
+        place = self.plan.places.get(path)
+        if place is None:
+            node = self.plan.node_of(path)
+            place = _TOP if node is None else self.plan.places[node.id]
         scope = Scope(self, place, prefix_of(path) if prefix is None else prefix, action)
-        self.need(*scope.rows(template.references))
+        if template.references:
+            self.need(*scope.rows(template.references))
         return template.evaluate(scope)
 
     def _notify(self, event: Event) -> None:
@@ -232,6 +243,10 @@ class Work:
         step: StepPath | None = getattr(event, "path", None)
         problem: Problem | None = getattr(event, "problem", None)
         self.notices.append(Notice(event=suffix, step=step, problem=problem))
+
+
+Walk: TypeAlias = Callable[[Work, Sequence, str], bool]
+"""A walk over a sequence under a prefix: forward whether it is done, back whether it is undone."""
 
 
 _NOTICES: Mapping[type, LifecycleEvent] = {
@@ -247,13 +262,13 @@ _NOTICES: Mapping[type, LifecycleEvent] = {
 }
 
 
-def all_of(parts: Iterable[Callable[[], bool]]) -> bool:
-    """Whether all parts are done, each looked at; asks for what all of them lack at once."""
+def all_of(work: Work, walk: Walk, bodies: Iterable[tuple[Sequence, str]]) -> bool:
+    """Whether all bodies are done, each looked at; asks for what all of them lack at once."""
     done = True
     needed: set[int] = set()
-    for part in parts:
+    for body, prefix in bodies:
         try:
-            done = part() and done
+            done = walk(work, body, prefix) and done
         except Need as need:
             needed |= need.seqs
     if needed:
