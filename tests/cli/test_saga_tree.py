@@ -131,3 +131,34 @@ def test_lengths_of_time_as_people_say_them() -> None:
     said = [saga_tree.span(seconds) for seconds in (0.0312, 1.239, 64, 3 * 3600 + 120)]
 
     assert said == ["31 ms", "1.24 s", "1 min 4 s", "3 h 2 min"]
+
+
+def test_loops_say_how_far_they_are_and_plans_which_one_was_tried() -> None:
+    """A folded run is one line; a plan that failed has a line of its own above its steps."""
+    legs = {"path": "legs", "kind": "each", "status": "running", "items": 40, "items_done": 30}
+    between = {"path": "legs[1].hop … legs[28].hop", "kind": "items", "status": "succeeded"}
+    hops = [
+        step("legs[0].hop", "succeeded", command="hops.do"),
+        between | {"attempt": 0, "count": 28},
+        step("legs[29].hop", "succeeded", command="hops.do"),
+    ]
+    way = {"path": "way", "kind": "alternatives", "status": "running"}
+    plans = [
+        step("flight", "compensated", command="flights.reserve", branch="air", failed=True),
+        step("train", "running", command="trains.book", branch="rail", chosen=True),
+        step("bus", "pending", command="buses.book", branch="road", chosen=False),
+    ]
+
+    lines = shown(view("running", legs | {"children": hops}, way | {"children": plans}))
+
+    assert [" ".join(line.split()) for line in lines[1:]] == [
+        "├── ● legs each running · 30 of 40 items",
+        "│ ├── ✔ legs[0].hop hops.do done",
+        "│ ├── ✔ legs[1].hop … legs[28].hop items done · 28 items",
+        "│ └── ✔ legs[29].hop hops.do done",
+        "└── ● way alternatives running",
+        "├── ↩ air plan failed, the next plan was tried",
+        "│ └── ↩ flight flights.reserve undone",
+        "├── ● train trains.book running",
+        "└── · road case not taken",
+    ]

@@ -286,6 +286,19 @@ def test_a_journal_that_fills_up_in_a_loop_turns_the_saga_back() -> None:
     assert (done, undone) == (9, 9)
 
 
+def test_a_long_loop_notes_how_far_it_is() -> None:
+    """So that a decision need not look into all of it; forward, and back from its end."""
+    saga = given(definition(each("e", "${ input.l }", action("a")), action("end")), l=[0] * 60)
+    for _ in range(60):
+        saga.expect("as.do").reply(succeeded())
+    saga.expect("ends.do").reply(failed())
+    for _ in range(60):
+        saga.expect("as.undo").reply(succeeded())
+    saga.ends("compensated")
+    noted = [row.data for row in saga.rows if row.kind == "step.advanced"]
+    assert noted == [{"done": 25}, {"done": 50}, {"undone": 25}, {"undone": 50}]
+
+
 def test_the_preview_has_sequential_items_one_by_one_and_others_beside_each_other() -> None:
     """Equal numbers are free of each other."""
 
