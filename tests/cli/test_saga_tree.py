@@ -160,5 +160,5 @@ def test_loops_say_how_far_they_are_and_plans_which_one_was_tried() -> None:
         "├── ↩ air plan failed, the next plan was tried",
         "│ └── ↩ flight flights.reserve undone",
         "├── ● train trains.book running",
-        "└── · road case not taken",
+        "└── · road plan not taken",
     ]

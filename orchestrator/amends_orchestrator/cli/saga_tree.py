@@ -51,6 +51,7 @@ NOT_TAKEN = Look("·", "quiet", "not taken")
 FAILED_PLAN = Look("↩", "undone", "failed, the next plan was tried")
 BRANCH = Look("┐", "quiet", "")
 NOT_RUN = Look("·", "quiet", "not run")
+UNDOING = frozenset({"compensating", "compensated"})
 TERMINAL = frozenset({"completed", "compensated"})
 
 
@@ -83,7 +84,7 @@ def nodes_of(view: View) -> Sequence[View]:
     return view.get("tree") or view.get("steps", ())
 
 
-def _rows(nodes: Sequence[View], depth: int, over: bool) -> Iterator[Row]:
+def _rows(nodes: Sequence[View], depth: int, over: bool, under: str = "") -> Iterator[Row]:
     """Steps in the tree's order. A branch of several steps has a line of its own."""
     for branch, group in groupby(nodes, key=lambda node: node.get("branch")):
         steps = list(group)
@@ -91,9 +92,11 @@ def _rows(nodes: Sequence[View], depth: int, over: bool) -> Iterator[Row]:
             yield Row(depth, _branch(branch, "plan"), FAILED_PLAN)
             yield from _steps(steps, depth + 1, over)
         elif branch is not None and steps[0].get("chosen") is False:
-            yield Row(depth, _branch(branch, "case"), NOT_TAKEN)
+            kind = "plan" if under == "alternatives" else "case"
+            yield Row(depth, _branch(branch, kind), NOT_TAKEN)
         elif branch is not None and len(steps) > 1:
-            yield Row(depth, _branch(branch, "branch"), BRANCH)
+            kind = "plan" if under == "alternatives" else "branch"
+            yield Row(depth, _branch(branch, kind), BRANCH)
             yield from _steps(steps, depth + 1, over)
         else:
             yield from _steps(steps, depth, over)
@@ -102,7 +105,7 @@ def _rows(nodes: Sequence[View], depth: int, over: bool) -> Iterator[Row]:
 def _steps(steps: Sequence[View], depth: int, over: bool) -> Iterator[Row]:
     for step in steps:
         yield Row(depth, step, _look(step, over))
-        yield from _rows(step.get("children") or (), depth + 1, over)
+        yield from _rows(step.get("children") or (), depth + 1, over, step["kind"])
 
 
 def _branch(name: str, kind: str) -> View:
@@ -161,7 +164,7 @@ def _details(step: View) -> Iterator[str]:
         yield f"undo attempt {compensation['attempt']}"
     if step.get("pivot"):
         yield "pivot"
-    if step.get("items"):
+    if step.get("items") and step["status"] not in UNDOING:
         yield f"{step['items_done']} of {step['items']} items"
     if step.get("turn"):
         yield f"iteration {step['turn']}"

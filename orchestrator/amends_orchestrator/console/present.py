@@ -386,7 +386,8 @@ def _reason(raw: View) -> tuple[str, datetime | None]:
 
 def _progress(raw: View) -> str:
     """How far a loop is, or how many frames a folded line stands for."""
-    if raw.get("items"):
+    undoing = raw["status"] in (StepStatus.COMPENSATING, StepStatus.COMPENSATED)
+    if raw.get("items") and not undoing:
         return f"{raw['items_done']} of {raw['items']} items"
     if raw.get("turn"):
         return f"iteration {raw['turn']}"

@@ -27,7 +27,7 @@ from amends_orchestrator.core.plan import (
     path_of,
 )
 from amends_orchestrator.core.state import Doing, Saga, StepState, StepStatus
-from amends_orchestrator.core.view_frames import SETTLED, kind_of, shortened
+from amends_orchestrator.core.view_frames import kind_of, shortened
 
 NEEDS_OPERATOR: Final = "waits for an operator"
 
@@ -195,7 +195,7 @@ class _Viewer:
         counted = [c["status"] for c in below if c.get("chosen", True) and not c.get("failed")]
         data = {"path": path, "kind": kind_of(node), "attempt": 0, **place}
         if isinstance(node, EachNode) and step is not None and step.loop.count is not None:
-            done = sum(status in SETTLED for status in counted)
+            done = sum(status in _DONE for status in counted)
             data |= {"items": step.loop.count, "items_done": done}
             counted += [StepStatus.PENDING.value] * (step.loop.count - len(counted))
         if isinstance(node, RepeatNode) and step is not None:
