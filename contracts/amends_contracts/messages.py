@@ -24,9 +24,13 @@ REF_TYPE: Final = "application/vnd.amends.ref+json"
 BATCH_TYPE: Final = "application/vnd.amends.batch+json"
 
 
+_write: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+"""What `json.dumps` makes anew for every call that asks for anything but its defaults."""
+
+
 def to_body(value: Json) -> bytes:
     """Canonical JSON bytes (UTF-8, no spaces, keys in the order given)."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return _write(value).encode()
 
 
 def digest_of(body: bytes) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
 from amends_contracts import messages
-from amends_contracts.names import Key, SagaId, split_key
+from amends_contracts.names import Key, SagaId
 
 TOKENS_MAX: Final = 2**53
 """The most that a reply can say."""
@@ -84,12 +84,12 @@ def effect_of(
 ) -> Effect:
     """The identity that a command's headers carry."""
     assert command.key is not None, "only forget has no key"
-    saga_id, path, _ = split_key(command.key)
+    saga_id, _, rest = command.key.partition("/")  # its form was checked when it was decoded
     return Effect(
         key=command.key,
         attempt=command.attempt,
-        saga_id=saga_id,
-        step=path or "",
+        saga_id=SagaId(saga_id),
+        step=rest.rpartition("/")[0],
         tenant=command.tenant,
         deadline=command.deadline,
         token=command.token,

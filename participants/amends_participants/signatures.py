@@ -7,7 +7,7 @@ with the user's own file and line.
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, cast
 
@@ -62,15 +62,15 @@ class Bound:
     parameters: Mapping[str, Part]
     body_model: type[Command[Any]] | None = None
     """Of a compensation that takes its own command's body."""
+    takes: frozenset[Part] = field(init=False)
+    """The parts it takes."""
 
-    @property
-    def takes(self) -> frozenset[Part]:
-        """The parts it takes."""
-        return frozenset(self.parameters.values())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "takes", frozenset(self.parameters.values()))
 
-    async def call(self, parts: Mapping[Part, object]) -> Any:
+    def call(self, parts: Mapping[Part, object]) -> Awaitable[Any]:
         """Call it with these parts; those it does not take are left out."""
-        return await self.function(**{name: parts[p] for name, p in self.parameters.items()})
+        return self.function(**{name: parts[p] for name, p in self.parameters.items()})
 
 
 def bind(

@@ -53,7 +53,7 @@ async def act(
     }
     output = await _call(bound, parts, tx)
     answer = _written(registration, output, rolled_back=tx is not None)
-    return replace(answer, usage=effect.usage)
+    return answer if effect.usage is None else replace(answer, usage=effect.usage)
 
 
 async def undo(
@@ -130,11 +130,13 @@ async def _call(bound: Bound, parts: dict[Part, object], tx: AsyncConnection | N
     try:
         if tx is None:
             return await bound.call(parts)
+        parts[Part.TX] = tx
         if Part.SESSION not in bound.takes:
-            return await bound.call({**parts, Part.TX: tx})
+            return await bound.call(parts)
         session = AsyncSession(tx, expire_on_commit=False, join_transaction_mode="rollback_only")
         async with session:
-            output = await bound.call({**parts, Part.TX: tx, Part.SESSION: session})
+            parts[Part.SESSION] = session
+            output = await bound.call(parts)
             await session.flush()
             return output
     except Ended:

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import WireError, decode_command
+from amends_contracts.messages import Effect
 from amends_contracts.topology import Topology
 from amends_participants.app import Participant
 from amends_participants.barrier import store
@@ -37,7 +38,7 @@ TRIES_MAX: Final = 3
 """Of a delivery that raises where nothing should; then it is dead-lettered with the reason."""
 ARRIVED_MAX: Final = 256
 PREFETCH_TIMES: Final = 2
-"""Of what can be at work: as much again waits here for its turn."""
+"""Of what can be at work, or in a group: as much again waits here for its turn."""
 LEAVE_TIMEOUT_S: Final = 5
 
 
@@ -71,7 +72,10 @@ class Runtime:
             self.scope, self._tracing, self._publish, self._say, self._crowded, self
         )
         self._upkeep = Upkeep(self.scope, transport, self._answering.active, self._revive)
-        self._prefetch = PREFETCH_TIMES * max(settings.concurrency, settings.group_max)
+        self._prefetch = PREFETCH_TIMES * settings.concurrency
+        if all(r.spec.effect is Effect.TRANSACTIONAL for r in app.registered()):
+            self._prefetch = max(self._prefetch, PREFETCH_TIMES * settings.group_max)
+        self._crowded_lanes: set[bool] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._running = False
@@ -150,6 +154,7 @@ class Runtime:
 
     async def _crowded(self, undo: bool, crowded: bool) -> None:
         """Jobs of this lane wait here for a slot: leave further ones to other instances."""
+        (self._crowded_lanes.add if crowded else self._crowded_lanes.discard)(undo)
         queue = self._queues[1 if undo else 0].name
         if not self._running:
             return
@@ -157,6 +162,19 @@ class Runtime:
             await self._transport.cancel(queue)
         else:
             await self._consume(queue)
+
+    def slow(self) -> None:
+        """Take no more in advance than what can be at work: others may have time for it."""
+        wanted = PREFETCH_TIMES * self._settings.concurrency
+        if wanted < self._prefetch:
+            self._prefetch = wanted
+            self.begin(self._consume_anew())
+
+    async def _consume_anew(self) -> None:
+        for undo, queue in zip((False, True), self._queues, strict=True):
+            await self._transport.cancel(queue.name)
+            if self._running and undo not in self._crowded_lanes:
+                await self._consume(queue.name)
 
     async def _receive(self) -> None:
         while True:

@@ -59,6 +59,10 @@ class Desk(Protocol):
         """Start a task that a runtime waits for, or cancels, before it ends."""
         ...
 
+    def slow(self) -> None:
+        """Handlers take long: what is taken in advance waits long."""
+        ...
+
 
 class Together:
     """Answers transactional commands, those that wait together in one transaction."""
@@ -213,6 +217,7 @@ class _Lane:
         slow_s = max(SLOW_S, settled.opening_s * SLOW_STATEMENTS)
         if settled.handlers_s / len(settled.answers) > slow_s:
             self._set_apart([settled.answers[-1][0]], SLOW_APART_S)
+            self._desk.slow()
 
     def _is_guarded(self, member: Member) -> bool:
         return self._guarded_until.get(member.command.type, 0.0) > _now()
