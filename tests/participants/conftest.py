@@ -1,11 +1,15 @@
 """A stand-in for the orchestrator, and a database with something to act upon."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
 
-from amends_participants import create_tables
-from participants.caller import Caller
+from amends_contracts.messages import Command
+from amends_participants import Participant, create_tables
+from participants.bank import bank
+from participants.caller import Caller, told
+from participants.running import Crowd, running, settings_for
 from participants.world import World
 
 
@@ -27,3 +31,22 @@ async def world(database_url: str) -> AsyncGenerator[World]:
         await made.create(conn)
     yield made
     await made.engine.dispose()
+
+
+@pytest.fixture
+def crowd(caller: Caller, world: World, broker_url: str, wire_prefix: str) -> Crowd:
+    """Sends commands while nobody serves, so that all are there when somebody does."""
+
+    async def ask(
+        *commands: Command, times: int = 1, app: Participant | None = None
+    ) -> list[list[tuple[str, object]]]:
+        settings = settings_for(broker_url, world.url, wire_prefix)
+        async with running(app or bank(world), settings):
+            seen = {c.message_id: len(caller.replies[f"{c.message_id}:reply"]) for c in commands}
+        await caller.send(*(command for command in commands for _ in range(times)))
+        async with running(app or bank(world), settings):
+            heard = [caller.heard(c, seen[c.message_id] + times) for c in commands]
+            replies = await asyncio.gather(*heard)
+        return [[told(reply) for reply in each] for each in replies]
+
+    return ask

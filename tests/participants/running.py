@@ -1,7 +1,7 @@
 """Running a participant inside a test, over RabbitMQ."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +11,9 @@ from amends_contracts.topology import Topology
 from amends_participants import Participant
 from amends_participants.runtime import ParticipantSettings, Runtime
 from amends_participants.transport_amqp import AmqpTransport
+
+Crowd = Callable[..., Awaitable[list[list[tuple[str, object]]]]]
+"""Of the fixture `crowd`: what each of many commands is told that were there before a server."""
 
 
 def settings_for(

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from amends_participants import Command, Effect, Participant
 from participants.bank import bank
 from participants.caller import Caller, Step, told
-from participants.running import running, settings_for
+from participants.running import Crowd, running, settings_for
 from participants.world import World
 
 SHARED = "SELECT count(*) - count(DISTINCT xmin::text) FROM done"
@@ -87,3 +90,63 @@ async def test_what_was_answered_before_is_answered_again(served: Caller, world:
     again = [told(r) for r in await asyncio.gather(*(served.ask(s.action(2)) for s in steps))]
     assert again[:40] == first
     assert await world.scalar("SELECT count(*) FROM done") == 80
+
+
+async def test_what_failed_in_a_crowd_is_stored_and_has_no_effect(
+    crowd: Crowd, world: World
+) -> None:
+    """Two hundred, of which half fail after they have written: none of that stays, ever."""
+    steps = charges(200)
+    for step in steps[::2]:
+        step.input["how"] = "failed"
+    first = await crowd(*(step.action() for step in steps))
+    assert first[::2] == [[("failed", "no-cover")]] * 100
+    assert first[1::2] == [[("succeeded", {"id": step.key})] for step in steps[1::2]]
+    again = await crowd(*(step.action(2) for step in steps))
+    assert again == first
+    assert [await world.done(step.key) for step in steps] == [[], ["acted"]] * 100
+    assert await world.total() == 1900
+
+
+async def test_what_may_be_tried_again_runs_in_a_later_crowd(crowd: Crowd, world: World) -> None:
+    """Forty that fail once: the second attempt of each has the effect."""
+    steps = charges(40, "failed once")
+    assert await crowd(*(step.action() for step in steps)) == [[("failed", "no-cover")]] * 40
+    retried = await crowd(*(step.action(2) for step in steps))
+    assert retried == [[("succeeded", {"id": step.key})] for step in steps]
+    assert [await world.done(step.key) for step in steps] == [["acted"]] * 40
+
+
+class _Base(DeclarativeBase):
+    pass
+
+
+class Done(_Base):
+    """A row of the world's table."""
+
+    __tablename__ = "done"
+
+    n: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str]
+    what: Mapped[str]
+
+
+class Note(Command[None], name="desk.note", effect="transactional", reversal="irreversible"):
+    """Writes a line through a session; a line without text is refused by the database."""
+
+    line: str | None = None
+
+
+async def test_sessions_that_fail_in_a_crowd(crowd: Crowd, world: World) -> None:
+    """A flush that fails rolls back by itself: the others are answered all the same, once."""
+    app = Participant("desk")
+
+    @app.action(Note)
+    async def note(cmd: Note, session: AsyncSession, effect: Effect) -> None:
+        session.add(Done(key=effect.key, what=cmd.line))
+
+    steps = [Step("desk.note", {"line": None if n % 5 == 0 else "noted"}) for n in range(40)]
+    told_all = await crowd(*(step.action() for step in steps), app=app)
+    expected = [("failed", "amends:crashed")] + [("succeeded", {})] * 4
+    assert told_all == [[answer] for answer in expected * 8]
+    assert [await world.done(step.key) for step in steps] == ([[]] + [["noted"]] * 4) * 8

@@ -1,42 +1,17 @@
 """Undos that wait together share a transaction, and every promise holds as if each had its own."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-import pytest
-
-from amends_contracts.messages import Command, to_body
+from amends_contracts.messages import to_body
 from amends_contracts.names import Key
 from amends_participants import Command as Body
 from amends_participants import Effect, Participant
-from participants.bank import bank
-from participants.caller import Caller, Step, saga_id, told
-from participants.running import running, settings_for
+from participants.caller import Step, saga_id
+from participants.running import Crowd
 from participants.world import World
 
-Crowd = Callable[..., Awaitable[list[list[tuple[str, object]]]]]
 SHARED = "SELECT count(*) - count(DISTINCT xmin::text) FROM done WHERE what = 'undone'"
 """Undos beyond the first of their transaction."""
-
-
-@pytest.fixture
-def crowd(caller: Caller, world: World, broker_url: str, wire_prefix: str) -> Crowd:
-    """Sends commands while nobody serves, so that all are there when somebody does."""
-
-    async def ask(
-        *commands: Command, times: int = 1, app: Participant | None = None
-    ) -> list[list[tuple[str, object]]]:
-        settings = settings_for(broker_url, world.url, wire_prefix)
-        async with running(app or bank(world), settings):
-            seen = {c.message_id: len(caller.replies[f"{c.message_id}:reply"]) for c in commands}
-        await caller.send(*(command for command in commands for _ in range(times)))
-        async with running(app or bank(world), settings):
-            heard = [caller.heard(c, seen[c.message_id] + times) for c in commands]
-            replies = await asyncio.gather(*heard)
-        return [[told(reply) for reply in each] for each in replies]
-
-    return ask
 
 
 def charges(count: int, how: str = "") -> list[Step]:

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from contextvars import Context
 from typing import Any, Final, Protocol
 
-from amends_contracts.messages import Command
+from amends_contracts.messages import Command, Outcome
 from amends_contracts.names import Key, Op
 from amends_participants.app import Registration
 from amends_participants.barrier.rules import Answer
@@ -27,8 +27,11 @@ log = logging.getLogger(__name__)
 
 TRIES: Final = 2
 """Of a group: as it is, and, if a handler has failed, with a savepoint before each."""
-FAILING_S: Final = 60.0
-"""How long a command's handlers run behind savepoints after one has failed."""
+GUARDED_FROM: Final = 0.4
+"""A command's handlers run behind savepoints from the start, if so many of its latest groups had
+one that failed. A savepoint costs a third of a short handler, a second try half a group."""
+LATEST: Final = 0.3
+"""The weight of the latest group in that."""
 SLOW_S: Final = 0.02
 """Handlers that take longer, in the mean of a group, keep their commands out of groups: others
 would wait for them. So does one statement of ours where the machine is busy: what takes no more
@@ -109,8 +112,8 @@ class _Lane:
         """Keys answered alone; another delivery of one is answered alone, too."""
         self._apart_until: dict[str, float] = {}
         """By command: when it may be in a group again."""
-        self._guarded_until: dict[str, float] = {}
-        """By command: how long its handlers run behind savepoints."""
+        self._failing: dict[str, float] = {}
+        """By command: the share of its latest groups that had a failure."""
 
     def put(self, member: Member) -> None:
         """Let it wait for the next group; what is put in the same turn of the loop goes along."""
@@ -199,8 +202,7 @@ class _Lane:
                         )
                     )
             except Spoiled as spoiled:
-                if has_failed := not spoiled.by_database:
-                    self._guarded_until[spoiled.member.command.type] = _now() + FAILING_S
+                has_failed = not spoiled.by_database
             except Exception:
                 if has_failed:
                     self._set_apart(members, SPOILED_APART_S)
@@ -218,9 +220,13 @@ class _Lane:
         if settled.handlers_s / len(settled.answers) > slow_s:
             self._set_apart([settled.answers[-1][0]], SLOW_APART_S)
             self._desk.slow()
+        failed = {m.command.type for m, a in settled.answers if a.outcome is not Outcome.SUCCEEDED}
+        for command in {member.command.type for member, _ in settled.answers}:
+            share = self._failing.get(command, 0.0)
+            self._failing[command] = share + LATEST * ((command in failed) - share)
 
     def _is_guarded(self, member: Member) -> bool:
-        return self._guarded_until.get(member.command.type, 0.0) > _now()
+        return self._failing.get(member.command.type, 0.0) > GUARDED_FROM
 
     def _set_apart(self, members: Sequence[Member], seconds: float) -> None:
         for member in members:
