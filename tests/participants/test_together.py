@@ -147,6 +147,9 @@ async def test_sessions_that_fail_in_a_crowd(crowd: Crowd, world: World) -> None
 
     steps = [Step("desk.note", {"line": None if n % 5 == 0 else "noted"}) for n in range(40)]
     told_all = await crowd(*(step.action() for step in steps), app=app)
-    expected = [("failed", "amends:crashed")] + [("succeeded", {})] * 4
+    expected: list[tuple[str, object]] = [
+        ("failed", "amends:crashed"),
+        *[("succeeded", {})] * 4,
+    ]
     assert told_all == [[answer] for answer in expected * 8]
     assert [await world.done(step.key) for step in steps] == ([[]] + [["noted"]] * 4) * 8
