@@ -36,10 +36,8 @@ async def test_a_crowd_of_undos_shares_transactions(crowd: Crowd, world: World) 
 
 
 async def test_duplicates_in_a_crowd_undo_once(crowd: Crowd, world: World) -> None:
-    """Three deliveries of each undo, and a second attempt: one undo, told to all.
-
-    Who finds the row locked for long may be told to come again, and then is told the same.
-    """
+    """Three deliveries of each undo, and a second attempt: one undo, told to all in the end."""
+    # who finds the row locked for long may be told to come again
     steps = charges(30)
     await crowd(*(step.action() for step in steps))
     undos = [step.compensation(n) for step in steps for n in (1, 2)]
