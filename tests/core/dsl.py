@@ -45,6 +45,7 @@ from amends_orchestrator.core.inputs import (
     ResumeRequested,
     RetryRequested,
     Returned,
+    Signalled,
     SkipRequested,
     StartRequested,
     SuspendRequested,
@@ -72,6 +73,11 @@ def action(step_id: str, **fields: Any) -> dict[str, Any]:
     undone = "compensation" in fields or "reversal" in fields
     base: dict[str, Any] = {"kind": "action", "id": step_id, "command": f"{step_id}s.do"}
     return base | ({} if undone else {"compensation": {"command": f"{step_id}s.undo"}}) | fields
+
+
+def awaits(step_id: str, event: str, **fields: Any) -> dict[str, Any]:
+    """A step that waits for an event."""
+    return {"kind": "await", "id": step_id, "event": event} | fields
 
 
 def parallel(step_id: str, /, when: str | None = None, **branches: Any) -> dict[str, Any]:
@@ -257,6 +263,10 @@ class Scenario:
     def cancels(self, reason: str = "changed my mind") -> Decision | Refused:
         """Somebody cancels."""
         return self.receive(CancelRequested(reason=reason, by="ann"))
+
+    def signals(self, event: str, signal_id: str, data: Json = None) -> Decision | Refused:
+        """Somebody sends an event."""
+        return self.receive(Signalled(event=event, id=signal_id, by="ann", data=data))
 
     def suspends(self) -> Decision | Refused:
         """An operator suspends."""

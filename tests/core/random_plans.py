@@ -1,11 +1,12 @@
-"""Random definitions that the verifier accepts: actions, parallels and choices, nested."""
+"""Random definitions that the verifier accepts: actions, awaits, parallels and choices, nested."""
 
 import random
 from typing import Any
 
 from amends_contracts.definition import Definition
-from core.dsl import action, choice, definition, parallel
+from core.dsl import action, awaits, choice, definition, parallel
 
+EVENTS = ("paid", "packed")
 _FOREVER = {"max_attempts": None, "initial": "PT0.5S", "max": "PT2S"}
 
 
@@ -47,11 +48,23 @@ class _Maker:
             fields["reversal"] = "irreversible"
         return action(self.name("v"), retry={"max_attempts": self.chance.randint(1, 3)}, **fields)
 
+    def await_(self, *, after: bool) -> Any:
+        fields: dict[str, Any] = {}
+        if self.flip(0.5):
+            ignore = after or self.flip(0.5)
+            fields = {"timeout": f"PT{self.chance.randint(1, 90)}S"}
+            fields |= {"on_timeout": "ignore"} if ignore else {}
+        if self.flip(0.1):
+            fields["when"] = "${ input.n > 0 }"
+        return awaits(self.name("w"), self.chance.choice(EVENTS), **fields)
+
     def sequence(self, depth: int, *, after: bool) -> list[Any]:
         return [self.step(depth, after=after) for _ in range(self.chance.randint(1, 3))]
 
     def step(self, depth: int, *, after: bool) -> Any:
         dice = self.chance.random()
+        if self.flip(0.12):
+            return self.await_(after=after)
         if depth == 0 or dice < 0.6:
             return self.action(after=after)
         if dice < 0.85:

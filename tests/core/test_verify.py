@@ -7,7 +7,7 @@ import pytest
 
 from amends_contracts.messages import CommandInfo, Effect, Reversal
 from amends_orchestrator.core import compile_plan, resolve, verify
-from core.dsl import EXPRESSIONS, action, choice, definition, parallel
+from core.dsl import EXPRESSIONS, action, awaits, choice, definition, parallel
 
 FOREVER = {"max_attempts": None}
 SEAT = {"type": "object", "properties": {"code": {"type": "string"}, "usd": {"type": "number"}}}
@@ -200,6 +200,26 @@ CASES: dict[str, tuple[list[Any], str, str]] = {
         "cannot be run by this version",
     ),
     "review": ([action("a", review={})], "/steps/0/review", "cannot be asked for"),
+    "event without a name": ([awaits("w", "Paid!")], "/steps/0/event", "is no event's name"),
+    "await that is over": ([awaits("w", "paid", timeout="PT0S")], "/steps/0/timeout", "at once"),
+    "nothing to ignore": (
+        [awaits("w", "paid", on_timeout="ignore")],
+        "/steps/0/on_timeout",
+        "without a timeout",
+    ),
+    "await that may fail after the pivot": (
+        [action("a", pivot=True), awaits("w", "paid", timeout="PT1H")],
+        "/steps/1/timeout",
+        "may fail for good",
+    ),
+    "data of an event that may be missed": (
+        [
+            awaits("w", "paid", timeout="PT1H", on_timeout="ignore"),
+            action("b", input={"x": "${ steps.w.output.usd }"}),
+        ],
+        "/steps/1/input/x",
+        "may not have run",
+    ),
     "no pause": (
         [action("a", retry={"max_attempts": None, "initial": "PT0S"})],
         "/steps/0/retry",

@@ -17,8 +17,14 @@ from amends_contracts.messages import ActionOutcome, Effect, Json, Outcome, Reve
 from amends_contracts.names import Op, StepPath, service_of
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import TERMINAL, Decision, Refused, Send, undo_plan
-from amends_orchestrator.core.inputs import DeadLettered, ReplyReceived, Returned, Woke
-from amends_orchestrator.core.plan import ActionNode, ChoiceNode, ParallelNode, Sequence
+from amends_orchestrator.core.inputs import (
+    DeadLettered,
+    ReplyReceived,
+    Returned,
+    Signalled,
+    Woke,
+)
+from amends_orchestrator.core.plan import ActionNode, AwaitNode, ChoiceNode, ParallelNode, Sequence
 from amends_orchestrator.core.state import Doing, StepStatus
 from core.dsl import Scenario, given
 
@@ -54,6 +60,8 @@ class World:
     owned: set[StepPath] = field(default_factory=set[StepPath])
     """Steps that an operator took over."""
     undo_order: list[StepPath] = field(default_factory=list[StepPath])
+    signalled: int = 0
+    """Signals sent so far, repetitions aside."""
     healthy: bool = False
 
     def collect(self) -> None:
@@ -218,7 +226,7 @@ class World:
         if self.replies:
             m = self.random.randrange(len(self.replies))
             choices += [(8, lambda: self.answer(m)), (1, lambda: self.answer(m, keep=True))]
-        choices += [(0.3, self.operate)]
+        choices += [(0.3, self.operate), (0.6, self.signal)]
         weights = [weight for weight, _ in choices]
         self.random.choices([act for _, act in choices], weights)[0]()
 
@@ -251,6 +259,16 @@ class World:
         self.saga.now = max(self.saga.now, due)
         self.receive(Woke())
         self.saga.now += timedelta(milliseconds=1)
+
+    def signal(self) -> None:
+        """Somebody sends an event, perhaps one that came before, perhaps too early or too late."""
+        if not self.saga.plan.awaited:
+            return
+        event = self.random.choice(sorted(self.saga.plan.awaited))
+        again = self.random.random() < 0.3
+        n = self.random.randrange(max(1, self.signalled)) if again else self.signalled
+        self.signalled += not again
+        self.receive(Signalled(event=event, id=f"s-{n}", by="ann", data={"n": n}))
 
     def operate(self) -> None:
         """Somebody does something, at any time."""
@@ -287,6 +305,8 @@ class World:
                 self.answer(self.random.randrange(len(self.replies)))
             elif saga.status == "stuck":
                 self.mend()
+            elif any(s.action.doing is Doing.AWAITING for s in saga.state.steps.values()):
+                self.signal()
             else:
                 self.time_passes()
         self.saga.is_now(self.saga.saga.status)
@@ -345,6 +365,12 @@ class World:
                 assert not there or step.residue, f"{path}: {step.status}, its effect is left"
             elif step.status is StepStatus.SUCCEEDED:
                 assert there, f"{path} succeeded without an effect"
+        taken = [row.data["signal"] for row in self.saga.rows if row.kind == "step.signalled"]
+        assert len(taken) == len(set(taken)), "a signal satisfied two steps"
+        came = [row.data["id"] for row in self.saga.rows if row.kind == "signal.received"]
+        assert len(came) == len(set(came)), "a signal was recorded twice"
+        waiting = [s for s in saga.state.steps.values() if s.action.doing is Doing.AWAITING]
+        assert not waiting, "a saga ended while a step waited"
         if saga.status == "completed":
             assert not self.undo_order, "a completed saga undid something"
 
@@ -377,6 +403,8 @@ def followers(sequence: Sequence, path: StepPath) -> list[str]:
             case ActionNode():
                 if node.id == path:
                     return after
+            case AwaitNode():
+                pass
             case ParallelNode() | ChoiceNode():
                 for body in bodies_of(node):
                     if any(path in actions_of(inner) for inner in body):
@@ -395,6 +423,8 @@ def actions_of(node: Any) -> list[str]:
     """The actions under a node."""
     if isinstance(node, ActionNode):
         return [node.id]
+    if isinstance(node, AwaitNode):
+        return []
     return [a for body in bodies_of(node) for inner in body for a in actions_of(inner)]
 
 

@@ -15,6 +15,7 @@ from amends_orchestrator.core.decision import Send
 from amends_orchestrator.core.outcomes import HALTING, map_undo, send_probe
 from amends_orchestrator.core.plan import (
     ActionNode,
+    AwaitNode,
     ChoiceNode,
     Node,
     ParallelNode,
@@ -42,6 +43,8 @@ def _visit(work: Work, node: Node, prefix: str) -> bool:
     match node:
         case ActionNode():
             return _action(work, node, path)
+        case AwaitNode():
+            return True
         case ParallelNode():
             return _parallel(work, node, prefix)
         case ChoiceNode():

@@ -12,6 +12,7 @@ from typing import assert_never
 from amends_contracts.messages import Json
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
+from amends_orchestrator.core.awaiting import expire_await, on_signal
 from amends_orchestrator.core.compensation import expire_undo, go_back
 from amends_orchestrator.core.decision import Answer, Decision, Missing, Refused
 from amends_orchestrator.core.evolve import empty
@@ -26,6 +27,7 @@ from amends_orchestrator.core.inputs import (
     ResumeRequested,
     RetryRequested,
     Returned,
+    Signalled,
     SkipRequested,
     StartRequested,
     SuspendRequested,
@@ -76,11 +78,7 @@ def decide(plan: Plan, saga: Saga, values: Values, message: Input, now: datetime
     that finds nothing due is a Decision without rows: re-arm with `wake_at(saga, now)`.
     """
     if saga.status in TERMINAL:
-        return Refused(
-            type=ProblemType.WRONG_STATE,
-            detail=f"the saga has ended: {saga.status}",
-            duplicate=not isinstance(message, _OPERATOR),
-        )
+        return _after_the_end(saga, message)
     work = Work(plan, saga.identity, saga.seq, saga.state, values, now)
     try:
         refused = _receive(work, message)
@@ -90,6 +88,17 @@ def decide(plan: Plan, saga: Saga, values: Values, message: Input, now: datetime
     except Need as need:
         return Missing(need.seqs)
     return work.decision()
+
+
+def _after_the_end(saga: Saga, message: Input) -> Refused:
+    """Nothing is decided any more; what comes from a person or a client is told so."""
+    match message:
+        case Signalled(id=id_):
+            repeated = id_ in saga.state.signals
+        case _:
+            repeated = not isinstance(message, _OPERATOR)
+    detail = f"the saga has ended: {saga.status}"
+    return Refused(type=ProblemType.WRONG_STATE, detail=detail, duplicate=repeated)
 
 
 _OPERATOR = (
@@ -125,6 +134,8 @@ def _receive(work: Work, message: Input) -> Refused | None:
             return on_skip(work, message)
         case ResolveRequested():
             return on_resolve(work, message)
+        case Signalled():
+            return on_signal(work, message)
         case Fault():
             return on_fault(work, message)
         case _:
@@ -141,6 +152,9 @@ def _on_woke(work: Work) -> None:
         for op, expire in ((step.action, expire_action), (step.undo, expire_undo)):
             if op.doing in _EXPIRES and op.due is not None and op.due <= work.now:
                 expire(work, path)
+        op = step.action
+        if op.doing is Doing.AWAITING and op.due is not None and op.due <= work.now:
+            expire_await(work, path)
 
 
 def _advance(work: Work) -> None:
@@ -162,9 +176,13 @@ def _advance(work: Work) -> None:
         if work.seq == before:
             break
         _say_whether_stuck(work)
-    assert draft.ended is not None or draft.suspended or draft.stuck or work.active(), (
-        "a saga that nothing moves"
-    )
+    assert (
+        draft.ended is not None
+        or draft.suspended
+        or draft.stuck
+        or work.active()
+        or work.awaiting()
+    ), "a saga that nothing moves"
 
 
 def _check_deadline(work: Work) -> None:

@@ -12,7 +12,9 @@ from typing import assert_never
 from amends_contracts.names import StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core import journal as j
+from amends_orchestrator.core import journal_signals as s
 from amends_orchestrator.core.decision import JournalRow
+from amends_orchestrator.core.evolve_signals import apply_signal
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.core.moves import STEP_MOVE_OF
@@ -44,10 +46,12 @@ class Draft:
         "fault",
         "full",
         "interrupt_at",
+        "kept",
         "output_seq",
         "pivot",
         "residue",
         "rows_max",
+        "signals",
         "steps",
         "stop",
         "stuck",
@@ -70,28 +74,13 @@ class Draft:
         self.rows_max = state.rows_max
         self.residue = state.residue
         self.output_seq = state.output_seq
+        self.signals = state.signals
+        self.kept = state.kept
         self.ended = state.ended
 
     def freeze(self) -> State:
         """The immutable state; the draft must not be used afterwards."""
-        return State(
-            at=self.at,
-            steps=self.steps,
-            direction=self.direction,
-            pivot=self.pivot,
-            deadline=self.deadline,
-            interrupt_at=self.interrupt_at,
-            suspended=self.suspended,
-            stuck=self.stuck,
-            fault=self.fault,
-            full=self.full,
-            stop=self.stop,
-            failure=self.failure,
-            rows_max=self.rows_max,
-            residue=self.residue,
-            output_seq=self.output_seq,
-            ended=self.ended,
-        )
+        return State(**{name: getattr(self, name) for name in Draft.__slots__})
 
     def apply(self, event: Event, seq: int, at: datetime) -> None:
         """Apply one fact, which stands (or will stand) in row `seq`."""
@@ -131,6 +120,8 @@ class Draft:
                 | j.OperatorResolved()
             ):
                 _step(self, event, seq, at)
+            case s.SignalReceived() | s.StepAwaiting() | s.StepSignalled() | s.StepWithdrawn():
+                apply_signal(self, event, seq, at)
             case _:
                 _saga(self, event, seq)
 

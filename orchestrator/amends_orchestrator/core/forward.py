@@ -9,12 +9,14 @@ from amends_contracts.messages import Json
 from amends_contracts.names import Op, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
+from amends_orchestrator.core.awaiting import begin_awaiting, take_signal
 from amends_orchestrator.core.decision import Send
 from amends_orchestrator.core.expressions import CompiledTemplate, ExpressionError
 from amends_orchestrator.core.outcomes import fail, send_probe
 from amends_orchestrator.core.plan import (
     OTHERWISE,
     ActionNode,
+    AwaitNode,
     ChoiceNode,
     Node,
     ParallelNode,
@@ -60,6 +62,8 @@ def _visit(work: Work, node: Node, prefix: str) -> bool:
             return _enter(work, node, path, step) and _parallel(work, node, path, prefix)
         case ChoiceNode():
             return _enter(work, node, path, step) and _choice(work, node, path, prefix)
+        case AwaitNode():
+            return _await(work, node, path, step)
 
 
 def is_done(step: StepState) -> bool:
@@ -133,6 +137,18 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
             deadline=due,
         )
     )
+
+
+# --- signals -------------------------------------------------------------------------------------
+
+
+def _await(work: Work, node: AwaitNode, path: StepPath, step: StepState | None) -> bool:
+    begins = step is None or step.status is StepStatus.RETRYING  # an operator has it wait anew
+    if begins and _holds(work, node, path):
+        begin_awaiting(work, node, path)
+    if work.forward:
+        take_signal(work, node, path)
+    return _is_done_now(work, path)
 
 
 # --- what holds others ---------------------------------------------------------------------------

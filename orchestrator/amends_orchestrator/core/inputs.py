@@ -120,6 +120,16 @@ class ResolveRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signalled:
+    """Somebody sends an event; the same `id` again is the same signal."""
+
+    event: str
+    id: str
+    by: str
+    data: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """The engine met an exception while deciding this saga: it becomes stuck, shown, not lost."""
 
@@ -137,6 +147,7 @@ Input: TypeAlias = (
     | RetryRequested
     | SkipRequested
     | ResolveRequested
+    | Signalled
     | Fault
 )
 

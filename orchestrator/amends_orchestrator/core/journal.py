@@ -14,6 +14,12 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 from amends_contracts.messages import ActionOutcome, Json, Outcome
 from amends_contracts.names import StepPath
 from amends_contracts.problems import Problem
+from amends_orchestrator.core.journal_signals import (
+    SignalReceived,
+    StepAwaiting,
+    StepSignalled,
+    StepWithdrawn,
+)
 from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.state import Failure
 
@@ -461,6 +467,10 @@ Event: TypeAlias = (
     | UndoProbed
     | UndoSucceeded
     | UndoFailed
+    | StepAwaiting
+    | StepSignalled
+    | StepWithdrawn
+    | SignalReceived
     | OperatorRetried
     | OperatorSkipped
     | OperatorResolved

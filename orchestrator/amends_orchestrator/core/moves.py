@@ -50,6 +50,9 @@ STEP_MOVES: Final[Mapping[Kind, tuple[Move, ...]]] = {
             _P.COMPENSATION_FAILED,
         ),
     ),
+    Kind.STEP_AWAITING: (((None, _P.RETRYING), _P.RUNNING),),
+    Kind.STEP_SIGNALLED: (((_P.RUNNING,), _P.SUCCEEDED),),
+    Kind.STEP_WITHDRAWN: (((_P.RUNNING,), _P.SKIPPED),),
     Kind.OPERATOR_RETRIED: (
         ((*_OPEN, _P.FAILED), _P.RETRYING),
         (_UNDOING, _P.COMPENSATING),

@@ -15,7 +15,7 @@ from amends_orchestrator.core.inputs import (
     SuspendRequested,
 )
 from amends_orchestrator.core.outcomes import fail, stop, succeed, turn_back
-from amends_orchestrator.core.plan import ActionNode
+from amends_orchestrator.core.plan import ActionNode, AwaitNode
 from amends_orchestrator.core.state import Doing, OpState, StepState, StepStatus
 from amends_orchestrator.core.work import Work
 
@@ -169,7 +169,13 @@ def on_resolve(work: Work, message: ResolveRequested) -> Refused | None:
     if message.outcome not in (Outcome.SUCCEEDED, Outcome.FAILED):
         return Refused(type=ProblemType.BAD_REQUEST, detail="an outcome is `succeeded` or `failed`")
     if node is None:
-        return _wrong_state(f"{path} holds other steps: retry or skip it")
+        waits = isinstance(work.plan.node_of(path), AwaitNode)
+        why = (
+            "awaits an event: signal it, or skip it"
+            if waits
+            else "holds other steps: retry or skip it"
+        )
+        return _wrong_state(f"{path} {why}")
     undoing = step.status in (StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED)
     if not succeeded and not undoing:
         if step.status is StepStatus.SUCCEEDED:

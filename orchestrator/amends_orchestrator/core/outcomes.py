@@ -12,7 +12,8 @@ from amends_contracts.names import Op, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.decision import Send
-from amends_orchestrator.core.plan import ActionNode, Node
+from amends_orchestrator.core.journal_signals import StepWithdrawn
+from amends_orchestrator.core.plan import ActionNode, AwaitNode, Node
 from amends_orchestrator.core.retries import PROBE, PROBE_TIMEOUT, attempts_left
 from amends_orchestrator.core.state import Doing, Failure, StepState, StepStatus
 from amends_orchestrator.core.work import Work, node_at, render
@@ -89,7 +90,7 @@ def fail(
 ) -> None:
     """Nothing changed, for good: the saga turns back, goes on (`ignore`), or asks an operator."""
     step = work.draft.steps.get(path)
-    ignored = isinstance(node, ActionNode) and node.ignore and work.forward
+    ignored = isinstance(node, ActionNode | AwaitNode) and node.ignore and work.forward
     blocked = work.forward and work.draft.pivot is not None and not ignored
     work.emit(
         j.StepFailed(
@@ -202,6 +203,8 @@ def turn_back(
     work.emit(j.SagaCompensating(failure=failure, problem=problem, interrupt_at=until))
     for path, state in list(work.draft.steps.items()):
         op = state.action
+        if op.doing is Doing.AWAITING:
+            work.emit(StepWithdrawn(path=path))
         if op.doing not in (Doing.BACKOFF, Doing.DOUBT):
             continue
         node = work.plan.action_of(path)

@@ -92,15 +92,27 @@ class ChoiceNode:
         return self.otherwise if case == OTHERWISE else self.cases[case][1]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AwaitNode:
+    """A signal to come, or one that is here already."""
+
+    id: str
+    when: CompiledTemplate | None
+    event: str
+    timeout: timedelta | None
+    ignore: bool
+    """`on_timeout: ignore`."""
+
+
 OTHERWISE: Final = -1
-Node: TypeAlias = ActionNode | ParallelNode | ChoiceNode
+Node: TypeAlias = ActionNode | ParallelNode | ChoiceNode | AwaitNode
 Sequence: TypeAlias = tuple[Node, ...]
 
 
 def children(node: Node) -> tuple[tuple[str, Sequence], ...]:
     """The named sequences under a node."""
     match node:
-        case ActionNode():
+        case ActionNode() | AwaitNode():
             return ()
         case ParallelNode():
             return node.branches
@@ -126,6 +138,8 @@ class Plan:
     events: bool
     pivots: tuple[str, ...]
     """Steps marked as pivot, in the order of the document."""
+    awaited: frozenset[str]
+    """Events that some step awaits."""
 
     def node_of(self, path: str) -> Node | None:
         """The node of a step path: what stands after the last dot, without its instance."""
@@ -176,6 +190,7 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
         interrupt_after=definition.interrupt_after,
         events=definition.events,
         pivots=tuple(pivots),
+        awaited=frozenset(n.event for n in walk(root) if isinstance(n, AwaitNode)),
     )
 
 
@@ -213,6 +228,9 @@ class _Compiler:
                 )
                 otherwise = self.sequence(step.otherwise, step.id)
                 return ChoiceNode(step.id, self.when(step.when), cases, otherwise)
+            case document.Await():
+                ignore = step.on_timeout == "ignore"
+                return AwaitNode(step.id, self.when(step.when), step.event, step.timeout, ignore)
             case _:
                 raise UnsupportedKind(step.id, step.kind)
 

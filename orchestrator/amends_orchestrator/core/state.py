@@ -74,6 +74,8 @@ class Doing(StrEnum):
     """A probe is to be sent at `due`."""
     PROBING = "probing"
     """A reply to a probe; `due` is its timeout."""
+    AWAITING = "awaiting"
+    """A signal; `due` is the timeout, if there is one."""
     BLOCKED = "blocked"
     """An operator."""
     CLOSED = "closed"
@@ -166,6 +168,8 @@ class Failure:
 
 ROWS_MAX = 10_000
 """Journal rows of a saga in one direction; then it turns back, or is stuck."""
+SIGNALS_MAX = 500
+"""Signals of a saga; their ids stand in its state."""
 ROWS_GRANT = 1_000
 """Rows that an operator's action allows beyond that."""
 LOOK_AGAIN = timedelta(hours=1)
@@ -198,6 +202,10 @@ class State:
     rows_max: int = ROWS_MAX
     residue: int = 0
     output_seq: int = 0
+    signals: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Rows of all signals that came, by id: a repetition is known by it."""
+    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    """Rows of those that no step has taken, by event, in the order in which they came."""
     ended: SagaStatus | None = None
 
 
@@ -275,6 +283,8 @@ def wake_at(saga: Saga, now: datetime | None = None) -> datetime | None:
         earliest = _NEVER
     for step in state.steps.values():
         for op in (step.action, step.undo):
+            if op.doing is Doing.AWAITING and op.due is None:
+                earliest = min(earliest, (now or state.at) + LOOK_AGAIN)
             if op.due is None or (quiet and op.doing not in _EXPIRES):
                 continue
             earliest = min(earliest, op.due)
@@ -282,5 +292,5 @@ def wake_at(saga: Saga, now: datetime | None = None) -> datetime | None:
     return earliest
 
 
-_EXPIRES = frozenset({Doing.SENT, Doing.PROBING})
+_EXPIRES = frozenset({Doing.SENT, Doing.PROBING, Doing.AWAITING})
 _NEVER = datetime.max.replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
 """The state as compact JSON for its column: what equals a default is left out."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -31,7 +31,12 @@ def _form(
     cls: type[Any], special: dict[str, _Pair]
 ) -> tuple[tuple[str, Any, Callable[[Any], Json] | None, Callable[[Any], Any] | None], ...]:
     members = (f for f in fields(cls) if f.name not in ("status", "steps"))
-    return tuple((f.name, f.default, *special.get(f.name, _PLAIN)) for f in members)
+    return tuple((f.name, _default(f), *special.get(f.name, _PLAIN)) for f in members)
+
+
+def _default(member: Field[Any]) -> Any:
+    made = member.default_factory
+    return member.default if made is MISSING else made()
 
 
 def _op_to_json(op: OpState) -> Json:
@@ -63,6 +68,16 @@ _STEP: Final = _form(
         "retained_until": _TIME,
     },
 )
+
+
+def _kept_to_json(kept: Any) -> Json:
+    return {event: list(rows) for event, rows in kept.items()}
+
+
+def _kept_from_json(data: Json) -> dict[str, tuple[int, ...]]:
+    return {event: tuple(rows) for event, rows in data.items()}
+
+
 _STATE: Final = _form(
     State,
     {
@@ -73,6 +88,7 @@ _STATE: Final = _form(
         "stop": (failure_to_json, failure_from_json),
         "failure": (failure_to_json, failure_from_json),
         "ended": (str, SagaStatus),
+        "kept": (_kept_to_json, _kept_from_json),
     },
 )
 

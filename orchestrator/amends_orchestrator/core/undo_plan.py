@@ -6,6 +6,7 @@ from amends_contracts.messages import Json, Reversal
 from amends_contracts.names import StepPath
 from amends_orchestrator.core.plan import (
     ActionNode,
+    AwaitNode,
     ChoiceNode,
     Node,
     ParallelNode,
@@ -64,6 +65,8 @@ def _visit(plan: Plan, saga: Saga, node: Node, order: int, items: list[UndoItem]
                 return order
             items.append(item)
             return order if item.residue else order + 1
+        case AwaitNode():
+            return order
         case ParallelNode():
             ends = [_sequence(plan, saga, body, order, items) for _, body in node.branches]
             return max([order, *ends])

@@ -11,7 +11,7 @@ from typing import Final, cast
 from amends_contracts import definition as document
 from amends_contracts.definition import Definition
 from amends_contracts.messages import CommandInfo, Effect, Reversal
-from amends_contracts.names import STEP_PATH_BYTES_MAX, service_of
+from amends_contracts.names import STEP_PATH_BYTES_MAX, is_name, service_of
 from amends_contracts.problems import FieldError
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.resolve import (
@@ -25,6 +25,7 @@ from amends_orchestrator.core.verify_references import References
 
 _STRICTER: Final = (Effect.TRANSACTIONAL, Effect.KEYED, Effect.QUERYABLE, Effect.NONE)
 """From the strongest promise to the weakest: a definition may only assume less."""
+EVENT_CHARS_MAX: Final = 80
 _LESS: Final = (Reversal.READ_ONLY, Reversal.COMPENSATABLE, Reversal.IRREVERSIBLE)
 
 
@@ -109,9 +110,11 @@ class _Checker:
                     yield from self.steps(body, f"{at}/branches/{name}", inside)
             case document.Choice():
                 yield from self.choice(step, at, place)
+            case document.Await():
+                yield from self.await_(step, at, place)
             case _:
                 reason = f"steps of kind {step.kind!r} cannot be run by this version"
-                yield _error(f"{at}/kind", reason, "use action, parallel and choice")
+                yield _error(f"{at}/kind", reason, "use action, parallel, choice and await")
 
     def choice(self, step: document.Choice, at: str, place: _Place) -> Iterator[FieldError]:
         bodies = [(f"{at}/cases/{n}/steps", case.steps) for n, case in enumerate(step.cases)]
@@ -125,6 +128,23 @@ class _Checker:
             ends.append(place.inside(pivot_may=True))
         place.before = any(end.before for end in ends)
         place.after = any(end.after for end in ends)
+
+    def await_(self, step: document.Await, at: str, place: _Place) -> Iterator[FieldError]:
+        if not is_name(step.event) or len(step.event) > EVENT_CHARS_MAX:
+            reason = f"{step.event!r} is no event's name"
+            remedy = f"use a-z, 0-9, _ and -, at most {EVENT_CHARS_MAX} characters"
+            yield _error(f"{at}/event", reason, remedy)
+        if step.timeout is None:
+            if step.on_timeout == "ignore":
+                reason = "without a timeout there is nothing to ignore"
+                yield _error(f"{at}/on_timeout", reason, "set `timeout`, or leave it out")
+            return
+        if step.timeout <= timedelta(0):
+            yield _error(f"{at}/timeout", "it would be over at once", "give it more than PT0S")
+        if place.after and step.on_timeout != "ignore":
+            reason = "it stands after the pivot and may fail for good: nobody could undo the rest"
+            remedy = "leave `timeout` out, or say `on_timeout: ignore`"
+            yield _error(f"{at}/timeout", reason, remedy)
 
     # --- actions
 

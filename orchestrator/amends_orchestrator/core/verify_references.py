@@ -111,6 +111,9 @@ class References:
                 _add(visible, found, certain=step.when is None)
             case document.Choice():
                 yield from self.choice(step, at, visible, guarded=own)
+            case document.Await():
+                certain = step.when is None and step.on_timeout != "ignore"
+                visible[step.id] = _Visible(ANYTHING, certain)
             case _:
                 pass  # refused by its kind
 

@@ -14,6 +14,7 @@ from amends_orchestrator.core.journal_rows import failure_to_json
 from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.plan import (
     ActionNode,
+    AwaitNode,
     ChoiceNode,
     Node,
     Plan,
@@ -122,13 +123,25 @@ def _failure(saga: Saga, rows: Sequence[JournalRow]) -> Json:
     return failure_to_json(saga.state.failure) | {"problem": next(problems, None)}
 
 
-_ENDS = frozenset({Kind.STEP_SUCCEEDED, Kind.STEP_FAILED, Kind.STEP_SKIPPED, Kind.STEP_UNKNOWN})
+_ENDS = frozenset(
+    {
+        Kind.STEP_SUCCEEDED,
+        Kind.STEP_FAILED,
+        Kind.STEP_SKIPPED,
+        Kind.STEP_UNKNOWN,
+        Kind.STEP_SIGNALLED,
+        Kind.STEP_WITHDRAWN,
+    }
+)
 _UNDO_ENDS = frozenset({Kind.UNDO_SUCCEEDED, Kind.UNDO_FAILED})
 
 
 def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
     stories: dict[StepPath, _Story] = {}
+    signals: dict[int, Json] = {}
     for row in rows:
+        if row.kind == Kind.SIGNAL_RECEIVED:
+            signals[row.seq] = row.data.get("data")
         if row.step is None:
             continue
         story = stories.setdefault(row.step, _Story())
@@ -138,10 +151,12 @@ def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
             story.undo_problem = data.get("problem", story.undo_problem)
             story.undo_ended_at = row.at if row.kind in _UNDO_ENDS else None
             continue
-        if row.kind in (Kind.STEP_DISPATCHED, Kind.STEP_ENTERED):
+        if row.kind in (Kind.STEP_DISPATCHED, Kind.STEP_ENTERED, Kind.STEP_AWAITING):
             story.started_at = story.started_at or row.at
         if row.kind in (Kind.STEP_SUCCEEDED, Kind.STEP_LATE):
             story.output = data.get("output")
+        if row.kind == Kind.STEP_SIGNALLED:
+            story.output = signals.get(data["signal"])
         if "problem" in data or row.kind == Kind.STEP_SUCCEEDED:
             story.problem = data.get("problem")
         if row.kind in _ENDS:
@@ -171,6 +186,8 @@ class _Viewer:
         step = self.saga.state.steps.get(path)
         if isinstance(node, ActionNode):
             return self.action(node, path, step) | place
+        if isinstance(node, AwaitNode):
+            return self.await_(node, path, step) | place
         kind = "choice" if isinstance(node, ChoiceNode) else "parallel"
         below: list[Json] = []
         for n, (name, body) in enumerate(children(node)):
@@ -209,6 +226,25 @@ class _Viewer:
             "output": story.output,
             "compensation": None if step is None else _compensation(node, step, story),
             "compensable_until": None if step is None else _time(step.retained_until),
+        }
+        return data | {name: value for name, value in optional.items() if value is not None}
+
+    def await_(self, node: AwaitNode, path: StepPath, step: StepState | None) -> dict[str, Json]:
+        story = self.stories.get(path) or _Story()
+        status = StepStatus.PENDING if step is None else step.status
+        data: dict[str, Json] = {
+            "path": path,
+            "kind": "await",
+            "status": status.value,
+            "attempt": 0,
+            "event": node.event,
+            "started_at": _time(story.started_at),
+            "ended_at": _time(story.ended_at),
+        }
+        optional = {
+            "reason": None if step is None else _awaited(node, step),
+            "problem": story.problem,
+            "output": story.output,
         }
         return data | {name: value for name, value in optional.items() if value is not None}
 
@@ -255,6 +291,17 @@ class _Viewer:
             said = story.residue or {"reason": "it cannot be taken back"}
             data = {"path": path, "command": None if node is None else node.command}
             yield data | {name: value for name, value in said.items() if value is not None}
+
+
+def _awaited(node: AwaitNode, step: StepState) -> str | None:
+    """Why it stands where it stands, if that is not plain."""
+    op = step.action
+    if op.doing is Doing.BLOCKED:
+        return "waits for an operator"
+    if op.doing is Doing.AWAITING:
+        until = "" if op.due is None else f" until {op.due.isoformat(timespec='milliseconds')}"
+        return f"waits for event {node.event}{until}"
+    return "ignored" if step.ignored else None
 
 
 _PERHAPS = frozenset({StepStatus.UNKNOWN})

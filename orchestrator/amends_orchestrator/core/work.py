@@ -109,6 +109,10 @@ class Work:
         steps = self.draft.steps.values()
         return any(s.action.doing in ACTIVE or s.undo.doing in ACTIVE for s in steps)
 
+    def awaiting(self) -> bool:
+        """Whether a signal will move some step."""
+        return any(s.action.doing is Doing.AWAITING for s in self.draft.steps.values())
+
     def blocked(self) -> list[tuple[StepPath, StepState]]:
         """Steps that wait for an operator."""
         return [
@@ -159,8 +163,11 @@ class Work:
         return self.row_data(step.input_seq).get("input") if step.input_seq else None
 
     def action_output(self, step: StepState) -> Json:
-        """The output of a step's action, None where there is none."""
-        return self.row_data(step.output_seq).get("output") if step.output_seq else None
+        """The output of a step's action, or its signal's data; None where there is none."""
+        if not step.output_seq:
+            return None
+        data = self.row_data(step.output_seq)
+        return data.get("output", data.get("data"))
 
     def evaluate(
         self, template: CompiledTemplate, action: tuple[Json, Json] | None = None
