@@ -26,6 +26,7 @@ from amends_contracts.names import Key, MessageId, Op, SagaId, StepPath, key_of
 from amends_contracts.problems import PROBLEM_CONTENT_TYPE
 from amends_contracts.topology import Topology
 from amends_orchestrator.cel import CelExpressions
+from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import ReplyReceived
 from amends_orchestrator.engine.catalog import Catalog, Schema
 from amends_orchestrator.engine.clock import SystemClock
@@ -61,7 +62,13 @@ class Reader:
         clock = SystemClock()
         self.catalog = Catalog(self.store, CelExpressions(), clock, newest_for_s=1)
         self.edge = Edge(
-            TOPOLOGY, self.tokens, self.catalog, clock=clock, tenant="default", principal_of=None
+            TOPOLOGY,
+            self.tokens,
+            self.catalog,
+            self.store,
+            clock=clock,
+            tenant="default",
+            principal_of=None,
         )
 
     async def read(self, queue: str, message: AmqpMessage) -> Reading:
@@ -128,7 +135,7 @@ async def test_a_version_that_no_definition_can_have_is_refused(
         TOPOLOGY.start, encode_client(start, TOPOLOGY, reply_to="amq.gen-1")
     )
     assert reading.dead is not None
-    assert reading.answer is not None
+    assert isinstance(reading.answer, Refused)
     assert reading.answer.type == "amends:bad-request"
 
 

@@ -81,6 +81,8 @@ class Assembled:
     """What was due, as it stands after the batch, and when it is to be looked at again."""
     now: datetime
     earliest_wake: datetime | None
+    awaiting: tuple[StartKey, ...] = ()
+    """Starts of sagas that await signals: some may have come before them."""
 
 
 class Assembly:
@@ -183,6 +185,7 @@ class Assembly:
             rearm=tuple(self._rearm()),
             now=self._loaded.now,
             earliest_wake=min(wakes, default=None),
+            awaiting=tuple(k for k, work in self._starts.items() if work.registered.plan.awaited),
         )
 
     def _rearm(self) -> Iterable[tuple[Due, datetime]]:

@@ -19,7 +19,7 @@ from amends_orchestrator.core.decision import Decision, Notice, Refused, Send
 from amends_orchestrator.core.state import Identity
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.tracing import Tracing
-from amends_orchestrator.engine.work import AnswerTo, Result
+from amends_orchestrator.engine.work import Answer, AnswerTo, SignalKept, SignalKnown
 
 
 class Dispatcher:
@@ -80,7 +80,7 @@ class Dispatcher:
         )
         return encode_lifecycle(event, self._topology)
 
-    def answer(self, to: AnswerTo, result: Result) -> AmqpMessage | None:
+    def answer(self, to: AnswerTo, result: Answer) -> AmqpMessage | None:
         """The answer to a client, or None where none may be sent."""
         if not self._topology.may_be_answered(to.reply_to):
             return None
@@ -103,12 +103,16 @@ def input_digest(value: Json) -> str:
     return digest_of(text.encode())
 
 
-def _said(result: Result) -> StartAnswer | Problem | Json:
+def _said(result: Answer) -> StartAnswer | Problem | Json:
     match result:
         case StartAnswer():
             return result
         case Refused():
             return problem_of(result)
+        case SignalKept():
+            return {"kept": True}
+        case SignalKnown():
+            return {"saga_id": result.saga_id}
         case Decision():
             saga = result.saga
             return {"saga_id": saga.identity.saga_id, "status": saga.status.value}

@@ -32,6 +32,7 @@ from amends_contracts.messages import (
     Outcome,
     ProbeEffect,
     Reply,
+    Signal,
     Start,
     Trace,
 )
@@ -39,13 +40,19 @@ from amends_contracts.names import Op, service_of, split_key, split_reply_routin
 from amends_contracts.problems import Problem, ProblemType
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
-from amends_orchestrator.core.inputs import CancelRequested, DeadLettered, ReplyReceived
+from amends_orchestrator.core.inputs import (
+    CancelRequested,
+    DeadLettered,
+    ReplyReceived,
+    Signalled,
+)
 from amends_orchestrator.engine.catalog import Catalog, bad_output
 from amends_orchestrator.engine.dispatch import input_digest
 from amends_orchestrator.engine.ids import new_saga_id
-from amends_orchestrator.engine.ports import Clock, Delivery, StoreUnavailable
+from amends_orchestrator.engine.ports import Clock, Delivery, Store, StoreUnavailable
+from amends_orchestrator.engine.signals import for_key
 from amends_orchestrator.engine.tokens import Tokens
-from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, Work
+from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, SignalKept, Work
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +111,8 @@ class Reading:
     dead_members: tuple[BadMember, ...] = ()
     """Members of an envelope that go there alone."""
     answer_to: AnswerTo | None = None
-    answer: Refused | None = None
-    """The answer to a client whose request was refused at once."""
+    answer: Refused | SignalKept | None = None
+    """The answer to a client whose request is over already: refused, or a signal that is kept."""
     hello: Hello | None = None
 
 
@@ -117,6 +124,7 @@ class Edge:
         topology: Topology,
         tokens: Tokens,
         catalog: Catalog,
+        store: Store,
         *,
         clock: Clock,
         tenant: str,
@@ -125,6 +133,7 @@ class Edge:
         self._topology = topology
         self._tokens = tokens
         self._catalog = catalog
+        self._store = store
         self._clock = clock
         self._tenant = tenant
         self._principal_of = principal_of
@@ -293,11 +302,15 @@ class Edge:
             case Cancel():
                 wanted = CancelRequested(reason=asked.reason, by=by)
                 found = ForSaga(saga_id=asked.saga_id, message=wanted, tenant=tenant)
+            case Signal():
+                found = await self.signal(tenant, by, asked)
             case _:
                 detail = f"{message.routing_key} is not served by this version"
                 found = Refused(type=ProblemType.UNSUPPORTED, detail=detail)
         if isinstance(found, Refused):
             return Reading([], refused=(found.type,), answer_to=answer_to, answer=found)
+        if isinstance(found, SignalKept):
+            return Reading([], answer_to=answer_to, answer=found)
         found.handle, found.answer_to = Handle(delivery.tag), answer_to
         return Reading([found])
 
@@ -326,6 +339,17 @@ class Edge:
             labels=_labels(registered.definition.labels, start),
             trace=trace,
         )
+
+    async def signal(self, tenant: str, by: str, asked: Signal) -> ForSaga | SignalKept | Refused:
+        """A signal for its saga; kept if it is by key and the saga is not there yet."""
+        if asked.saga_id is not None:
+            message = Signalled(event=asked.event, id=asked.id, by=by, data=asked.data)
+            return ForSaga(saga_id=asked.saga_id, message=message, tenant=tenant)
+        assert asked.definition is not None
+        if await self._catalog.get(asked.definition, None) is None:
+            detail = f"no definition {asked.definition!r} is registered"
+            return Refused(type=ProblemType.NOT_FOUND, detail=detail)
+        return await for_key(self._store, tenant, by, asked)
 
     async def _speaker(self, user_id: str | None) -> _Speaker:
         """Who speaks. Whom nobody has named is a starter of the default tenant."""

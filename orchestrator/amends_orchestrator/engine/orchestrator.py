@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from amends_contracts.messages import Start, StartAnswer, Trace
+from amends_contracts.messages import Signal, Start, StartAnswer, Trace
 from amends_contracts.names import SagaId
 from amends_contracts.problems import ProblemType
 from amends_contracts.topology import Topology
@@ -31,10 +31,18 @@ from amends_orchestrator.engine.intake import Intake, Pace
 from amends_orchestrator.engine.leases import Leases
 from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable, Transport
 from amends_orchestrator.engine.relay import Relay
+from amends_orchestrator.engine.signals import Signals
 from amends_orchestrator.engine.tasks import Tasks
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.tracing import NoTracing, Tracing
-from amends_orchestrator.engine.work import ForSaga, Result, Work
+from amends_orchestrator.engine.work import (
+    ForSaga,
+    Result,
+    SignalKept,
+    SignalKnown,
+    Work,
+    answer_of,
+)
 from amends_orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -85,6 +93,7 @@ class _Running:
     intake: Intake
     leases: Leases
     relay: Relay
+    signals: Signals
 
 
 class Orchestrator:
@@ -118,6 +127,7 @@ class Orchestrator:
             self._topology,
             tokens,
             self.catalog,
+            store,
             clock=self._clock,
             tenant=settings.tenant,
             principal_of=principal_of,
@@ -142,6 +152,7 @@ class Orchestrator:
                     tasks.begin(running.leases.run(), "leases")
                     tasks.begin(running.leases.follow(), "partitions")
                     tasks.begin(self._learn(), "hellos")
+                    tasks.begin(running.signals.run(), "signals")
                     self._running = running
                     await self._stop.wait()
                     await self._drain(running)
@@ -222,6 +233,7 @@ class Orchestrator:
             timeout_s=settings.publish_timeout_s,
             unsettled_max=settings.unsettled_max,
         )
+        signals = Signals(self._store, clock, inbox)
         intake = Intake(
             self._store,
             self._transport,
@@ -237,6 +249,7 @@ class Orchestrator:
             inbox=inbox,
             relay=relay,
             holdings=holdings,
+            signals=signals,
         )
         leases = Leases(
             self.id,
@@ -253,7 +266,7 @@ class Orchestrator:
             lease_s=settings.lease_s,
             prefetch=settings.prefetch,
         )
-        return _Running(inbox, holdings, intake, leases, relay)
+        return _Running(inbox, holdings, intake, leases, relay, signals)
 
     # --- what others ask -----------------------------------------------------------------------
 
@@ -278,6 +291,22 @@ class Orchestrator:
         result = await self._asked_for(work)
         assert not isinstance(result, StartAnswer)
         return result
+
+    async def signal(
+        self, tenant: str, by: str, asked: Signal
+    ) -> Decision | SignalKept | SignalKnown | Refused:
+        """Give a saga an event; resolves when it is recorded, or kept for a saga yet to come.
+
+        Raises StoreUnavailable.
+        """
+        work = await self._edge.signal(tenant, by, asked)
+        if isinstance(work, SignalKept):
+            return work
+        if isinstance(work, Refused):
+            return self._counted(work)
+        answer = answer_of(work, await self._asked_for(work))
+        assert not isinstance(answer, StartAnswer)
+        return answer
 
     async def _asked_for(self, work: Work) -> Result:
         """Join the next batch, once there is room in the queue for it."""

@@ -11,11 +11,27 @@ from typing import TypeAlias
 from amends_contracts.messages import Start, StartAnswer, Trace
 from amends_contracts.names import SagaId
 from amends_orchestrator.core.decision import Decision, Refused
-from amends_orchestrator.core.inputs import Input
+from amends_orchestrator.core.inputs import Input, Signalled
 from amends_orchestrator.engine.catalog import Registered
 from amends_orchestrator.engine.ports import DeliveryTag, Due
 
+
+@dataclass(frozen=True, slots=True)
+class SignalKept:
+    """The answer to a signal whose saga is not there yet: it is kept for a week."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalKnown:
+    """The answer to a signal that its saga has had before: as good as the first time."""
+
+    saga_id: SagaId
+
+
 Result: TypeAlias = Decision | Refused | StartAnswer
+"""What came of one piece of work."""
+Answer: TypeAlias = Result | SignalKept | SignalKnown
+"""What a client is told."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,3 +87,11 @@ class ForStart(_Work):
 
 
 Work: TypeAlias = ForSaga | ForStart
+
+
+def answer_of(work: Work, result: Result) -> Answer:
+    """What whoever asked is told: a signal that came before is answered as the first one was."""
+    repeated = isinstance(result, Refused) and result.duplicate
+    if repeated and isinstance(work, ForSaga) and isinstance(work.message, Signalled):
+        return SignalKnown(work.saga_id)
+    return result
