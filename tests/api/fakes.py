@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx
 from fastapi import FastAPI
 
-from amends_contracts.messages import Json, Start, StartAnswer, Trace
+from amends_contracts.messages import Json, Signal, Start, StartAnswer, Trace
 from amends_contracts.names import SagaId
 from amends_contracts.problems import FieldError, ProblemType
 from amends_orchestrator.api.app import create_app
@@ -19,6 +19,7 @@ from amends_orchestrator.api.ports import Caller, Checked, Scope
 from amends_orchestrator.core.decision import Decision, JournalRow, Refused
 from amends_orchestrator.core.inputs import CancelRequested, Input
 from amends_orchestrator.core.state import Identity, SagaStatus
+from amends_orchestrator.engine.work import SignalKept, SignalKnown
 
 BEGAN = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 
@@ -112,6 +113,7 @@ class World:
     submitted: list[tuple[str, SagaId, Input]] = field(
         default_factory=list[tuple[str, SagaId, Input]]
     )
+    signals: list[Signal] = field(default_factory=list[Signal])
     refusal: Refused | None = None
     wrong: Sequence[FieldError] = ()
     failure: Exception | None = None
@@ -161,6 +163,22 @@ class World:
         if isinstance(message, CancelRequested):
             status = SagaStatus.COMPENSATING
         self.move(saga_id, status=status)
+        return Decision(saga=cast("Any", self.rows[saga_id]), rows=())
+
+    async def signal(
+        self, tenant: str, by: str, asked: Signal
+    ) -> Decision | SignalKept | SignalKnown | Refused:
+        self._fail()
+        if self.refusal:
+            return self.refusal
+        known = asked in self.signals
+        self.signals.append(asked)
+        ids = [i for i, r in self.rows.items() if asked.key in (None, r.identity.key)]
+        if asked.saga_id is None and not ids:
+            return SignalKept()
+        saga_id = asked.saga_id or ids[0]
+        if known:
+            return SignalKnown(saga_id)
         return Decision(saga=cast("Any", self.rows[saga_id]), rows=())
 
     def is_ready(self) -> bool:

@@ -149,6 +149,16 @@ class KeyedSignalIn(SignalIn):
     key: KeyText
 
 
+class SignalOut(Out):
+    """Who has the event: a saga, or (`kept`) nobody yet."""
+
+    saga_id: SagaIdText | None = Field(default=None, examples=[SAGA_ID])
+    status: SagaStatus | None = None
+    kept: bool = Field(
+        default=False, description="The saga is not there yet: kept for it, for seven days."
+    )
+
+
 class ChangedOut(Out):
     """The saga after a change."""
 

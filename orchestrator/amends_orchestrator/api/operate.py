@@ -13,11 +13,9 @@ from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.api.models import (
     ChangedOut,
-    KeyedSignalIn,
     ReasonIn,
     ResolveIn,
     RetryIn,
-    SignalIn,
     SkipIn,
 )
 from amends_orchestrator.api.openapi import problems
@@ -88,7 +86,6 @@ async def change(
 
 
 routes = router("operate", "/v1/sagas/{saga_id}")
-signals = router("signals", "/v1")
 _ANSWERS: Final[dict[str, Any]] = {
     "response_model": ChangedOut,
     "responses": problems(400, 404, 409, 413, 415, 422, 429),
@@ -188,27 +185,3 @@ async def undo(
     await services.saga(caller.tenant, SagaId(saga_id))
     detail = "This version cannot undo a completed saga. A running one is undone by cancel."
     raise ApiProblem(ProblemType.UNSUPPORTED, detail)
-
-
-@routes.post("/signal", **_LATER)
-@needs(Scope.STARTER)
-async def signal(
-    saga_id: SagaPath, body: SignalIn, caller: CallerDep, services: ServicesDep
-) -> JSONResponse:
-    """Send the saga an event. Not supported by this version."""
-    del body
-    await services.saga(caller.tenant, SagaId(saga_id))
-    raise _no_signals()
-
-
-@signals.post("/signals", **_LATER)
-@needs(Scope.STARTER)
-async def keyed_signal(body: KeyedSignalIn) -> JSONResponse:
-    """Send an event to the saga of a definition and key. Not supported by this version."""
-    del body
-    raise _no_signals()
-
-
-def _no_signals() -> ApiProblem:
-    detail = "No step of this version waits for events (kind await), so signals are not taken."
-    return ApiProblem(ProblemType.UNSUPPORTED, detail)

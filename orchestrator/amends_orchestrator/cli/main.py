@@ -19,6 +19,7 @@ from amends_orchestrator.cli import (
     output,
     sagas,
     serve,
+    signals,
     up,
 )
 from amends_orchestrator.cli.exits import CliError, Exit
@@ -43,7 +44,15 @@ for _command in (demo.demo, new.new, dev.dev, up.up):
     app.command(rich_help_panel=_START)(_command)
 for _command in (definitions.verify, definitions.register):
     app.command(rich_help_panel=_SAGAS)(_command)
-for _command in (sagas.start, sagas.show, sagas.undo_plan, sagas.cancel, sagas.undo, sagas.trace):
+for _command in (
+    sagas.start,
+    sagas.show,
+    signals.signal,
+    sagas.undo_plan,
+    sagas.cancel,
+    sagas.undo,
+    sagas.trace,
+):
     app.command(rich_help_panel=_SAGAS)(_command)
 app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
 for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):
