@@ -374,6 +374,18 @@ class World:
         if saga.status == "completed":
             assert not self.undo_order, "a completed saga undid something"
 
+    def check_the_undo(self, original: "World") -> None:
+        """Everything that can be taken back was, once; the original did not move."""
+        assert original.saga.saga.status == "completed"
+        assert self.saga.saga.status == "compensated"
+        for path, truth in self.truth.items():
+            node = self.saga.plan.action_of(path)
+            assert node is not None
+            assert truth.undone <= truth.applied <= 1, path
+            if path in self.owned or node.reversal is not Reversal.COMPENSATABLE:
+                continue
+            assert truth.applied == truth.undone, f"{path}: its effect is left"
+
 
 UNSETTLED = frozenset(
     {
@@ -437,7 +449,20 @@ def live(what: Definition, seed: int, steps: int) -> World:
         world.step()
     world.calm_down()
     world.check_the_end()
+    if world.saga.saga.status == "completed":
+        undo(world, steps).check_the_undo(world)
     return world
+
+
+def undo(world: World, steps: int) -> World:
+    """The late undo of a completed life, in the same world and the same weather."""
+    undoing = World(world.saga.undone(across_pivot=True), world.random, world.rows, world.truth)
+    undoing.owned |= world.owned
+    undoing.collect()
+    for _ in range(steps // 2):
+        undoing.step()
+    undoing.calm_down()
+    return undoing
 
 
 def show(world: World) -> str:

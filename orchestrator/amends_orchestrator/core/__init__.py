@@ -17,6 +17,7 @@ from amends_orchestrator.core.decision import (
     Send,
 )
 from amends_orchestrator.core.evolve import evolve, replay
+from amends_orchestrator.core.late_undo import UndoRequested, adopted_rows, start_undo
 from amends_orchestrator.core.plan import Plan, UnsupportedKind, compile_plan
 from amends_orchestrator.core.resolve import resolve
 from amends_orchestrator.core.state import (
@@ -50,8 +51,10 @@ __all__ = [
     "State",
     "StepStatus",
     "UndoItem",
+    "UndoRequested",
     "UnsupportedKind",
     "Values",
+    "adopted_rows",
     "compile_plan",
     "decide",
     "evolve",
@@ -62,6 +65,7 @@ __all__ = [
     "saga_status",
     "saga_view",
     "start",
+    "start_undo",
     "state_from_json",
     "state_to_json",
     "undo_plan",

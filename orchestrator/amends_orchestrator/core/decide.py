@@ -67,7 +67,7 @@ def start(
             deadline=None if plan.deadline is None else now + plan.deadline,
         )
     )
-    _advance(work)
+    advance(work)
     return work.decision()
 
 
@@ -84,7 +84,7 @@ def decide(plan: Plan, saga: Saga, values: Values, message: Input, now: datetime
         refused = _receive(work, message)
         if refused is not None:
             return refused
-        _advance(work)
+        advance(work)
     except Need as need:
         return Missing(need.seqs)
     return work.decision()
@@ -157,7 +157,7 @@ def _on_woke(work: Work) -> None:
             expire_await(work, path)
 
 
-def _advance(work: Work) -> None:
+def advance(work: Work) -> None:
     """Go on until nothing more can happen now, and say whether an operator is needed."""
     draft = work.draft
     _check_deadline(work)

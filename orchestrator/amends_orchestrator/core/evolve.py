@@ -15,8 +15,10 @@ from amends_orchestrator.core import journal as j
 from amends_orchestrator.core import journal_signals as s
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.evolve_signals import apply_signal
+from amends_orchestrator.core.evolve_undo import apply_adopted
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import from_row
+from amends_orchestrator.core.journal_undo import StepAdopted
 from amends_orchestrator.core.moves import STEP_MOVE_OF
 from amends_orchestrator.core.state import (
     IDLE,
@@ -56,6 +58,8 @@ class Draft:
         "stop",
         "stuck",
         "suspended",
+        "undoes",
+        "undoes_key",
     )
 
     def __init__(self, state: State) -> None:
@@ -76,6 +80,8 @@ class Draft:
         self.output_seq = state.output_seq
         self.signals = state.signals
         self.kept = state.kept
+        self.undoes = state.undoes
+        self.undoes_key = state.undoes_key
         self.ended = state.ended
 
     def freeze(self) -> State:
@@ -122,6 +128,8 @@ class Draft:
                 _step(self, event, seq, at)
             case s.SignalReceived() | s.StepAwaiting() | s.StepSignalled() | s.StepWithdrawn():
                 apply_signal(self, event, seq, at)
+            case StepAdopted():
+                apply_adopted(self, event, seq)
             case _:
                 _saga(self, event, seq)
 
@@ -413,8 +421,9 @@ _SagaEvent = (
 
 def _saga(draft: Draft, event: _SagaEvent, seq: int) -> None:
     match event:
-        case j.SagaStarted(deadline=deadline):
-            draft.deadline = deadline
+        case j.SagaStarted():
+            draft.deadline = event.deadline
+            draft.undoes, draft.undoes_key = event.undoes, event.undoes_key
         case j.SagaCompensating(failure=failure, interrupt_at=interrupt_at):
             draft.direction = Direction.BACK
             draft.failure = failure

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from amends_contracts.messages import ActionOutcome, Json, Outcome
-from amends_contracts.names import StepPath
+from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import Problem
 from amends_orchestrator.core.journal_signals import (
     SignalReceived,
@@ -20,6 +20,7 @@ from amends_orchestrator.core.journal_signals import (
     StepSignalled,
     StepWithdrawn,
 )
+from amends_orchestrator.core.journal_undo import StepAdopted
 from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.state import Failure
 
@@ -36,6 +37,9 @@ class SagaStarted:
     by: str
     labels: Mapping[str, str]
     deadline: datetime | None = None
+    undoes: SagaId | None = None
+    """It is the late undo of this saga, which was started with this key."""
+    undoes_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -471,6 +475,7 @@ Event: TypeAlias = (
     | StepSignalled
     | StepWithdrawn
     | SignalReceived
+    | StepAdopted
     | OperatorRetried
     | OperatorSkipped
     | OperatorResolved

@@ -43,6 +43,7 @@ class Kind(StrEnum):
     STEP_AWAITING = "step.awaiting"
     STEP_SIGNALLED = "step.signalled"
     STEP_WITHDRAWN = "step.withdrawn"
+    STEP_ADOPTED = "step.adopted"
     SIGNAL_RECEIVED = "signal.received"
     OPERATOR_RETRIED = "operator.retried"
     OPERATOR_SKIPPED = "operator.skipped"

@@ -53,6 +53,8 @@ STEP_MOVES: Final[Mapping[Kind, tuple[Move, ...]]] = {
     Kind.STEP_AWAITING: (((None, _P.RETRYING), _P.RUNNING),),
     Kind.STEP_SIGNALLED: (((_P.RUNNING,), _P.SUCCEEDED),),
     Kind.STEP_WITHDRAWN: (((_P.RUNNING,), _P.SKIPPED),),
+    # in an undo saga, as it stood in the original: whatever that was
+    Kind.STEP_ADOPTED: (((None,), None),),
     Kind.OPERATOR_RETRIED: (
         ((*_OPEN, _P.FAILED), _P.RETRYING),
         (_UNDOING, _P.COMPENSATING),

@@ -206,6 +206,9 @@ class State:
     """Rows of all signals that came, by id: a repetition is known by it."""
     kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     """Rows of those that no step has taken, by event, in the order in which they came."""
+    undoes: SagaId | None = None
+    """The saga that this one takes back, and the key of that one's start."""
+    undoes_key: str | None = None
     ended: SagaStatus | None = None
 
 

@@ -93,7 +93,8 @@ _STATE: Final = _form(
 )
 
 
-def _step_to_json(step: StepState) -> Json:
+def step_to_json(step: StepState) -> Json:
+    """One step of a state."""
     data: dict[str, Json] = {"status": step.status.value}
     for name, default, encode, _ in _STEP:
         value = getattr(step, name)
@@ -102,7 +103,8 @@ def _step_to_json(step: StepState) -> Json:
     return data
 
 
-def _step_from_json(data: Json) -> StepState:
+def step_from_json(data: Json) -> StepState:
+    """The inverse of `step_to_json`."""
     values = {
         name: data[name] if decode is None else decode(data[name])
         for name, _, _, decode in _STEP
@@ -118,7 +120,7 @@ def state_to_json(state: State) -> Json:
         value = getattr(state, name)
         if value is not default and value != default:
             data[name] = value if encode is None else encode(value)
-    data["steps"] = {path: _step_to_json(step) for path, step in state.steps.items()}
+    data["steps"] = {path: step_to_json(step) for path, step in state.steps.items()}
     return data
 
 
@@ -129,7 +131,7 @@ def state_from_json(data: Json) -> State:
         for name, _, _, decode in _STATE
         if name in data
     }
-    steps = {StepPath(path): _step_from_json(step) for path, step in data["steps"].items()}
+    steps = {StepPath(path): step_from_json(step) for path, step in data["steps"].items()}
     return State(steps=steps, **values)
 
 

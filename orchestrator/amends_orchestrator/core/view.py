@@ -63,6 +63,7 @@ class SagaView:
             "definition": identity.definition,
             "version": identity.version,
             "key": self.key,
+            "kind": "saga" if state.undoes is None else "undo",
             "status": self.saga.status.value,
             "direction": state.direction.value,
             "steps": list(self.steps),
@@ -81,6 +82,7 @@ class SagaView:
             "output": self.output,
             "output_problem": self.output_problem,
             "failure": self.failure,
+            "undoes": state.undoes,
             "stopping": None if state.stop is None else failure_to_json(state.stop),
         }
         return data | {name: value for name, value in optional.items() if value is not None}

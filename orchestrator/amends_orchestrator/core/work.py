@@ -152,6 +152,13 @@ class Work:
 
     # --- payloads
 
+    def named(self) -> Json:
+        """Id and key of the saga that the plan speaks of: of an undo saga, the original's."""
+        draft, identity = self.draft, self.identity
+        if draft.undoes is not None:
+            return {"id": draft.undoes, "key": draft.undoes_key}
+        return {"id": identity.saga_id, "key": identity.key}
+
     def need(self, *seqs: int) -> None:
         """`Need` for all of these rows that are not at hand, at once; 0 names none."""
         missing = {s for s in seqs if s and s not in self._fresh and s not in self._values}
@@ -221,8 +228,7 @@ class _Scope:
             case ("input", *_):
                 return work.row_data(1).get("input"), 1
             case ("saga", *_):
-                identity = work.identity
-                return {"id": identity.saga_id, "key": identity.key}, 1
+                return work.named(), 1
             case ("steps", str(name), "output", *_):
                 step = work.draft.steps.get(StepPath(name))
                 return (None if step is None else work.action_output(step)), 3

@@ -1,0 +1,22 @@
+"""What facts of a late undo change; a part of `evolve`."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from amends_orchestrator.core.journal_undo import StepAdopted
+from amends_orchestrator.core.state_json import step_from_json
+
+if TYPE_CHECKING:
+    from amends_orchestrator.core.evolve import Draft
+
+
+def apply_adopted(draft: "Draft", event: StepAdopted, seq: int) -> None:
+    """The step is as it was, with its payloads in this row."""
+    assert event.path not in draft.steps, f"{event.path} is adopted twice"
+    step = step_from_json(event.state)
+    draft.steps[event.path] = replace(
+        step,
+        input_seq=seq if step.input_seq else 0,
+        output_seq=seq if step.output_seq else 0,
+        undo_seq=seq if step.undo_seq else 0,
+    )
