@@ -185,7 +185,7 @@ class Assembly:
             rearm=tuple(self._rearm()),
             now=self._loaded.now,
             earliest_wake=min(wakes, default=None),
-            awaiting=tuple(k for k, work in self._starts.items() if work.registered.plan.awaited),
+            awaiting=tuple(k for k, work in self._starts.items() if work.awaits),
         )
 
     def _rearm(self) -> Iterable[tuple[Due, datetime]]:
@@ -242,7 +242,10 @@ class Assembly:
             key=work.start.key, input=work.start.input, by=work.by, labels=work.labels
         )
         try:
-            answer = core.start(registered.plan, identity, request, self._loaded.now)
+            if work.undo is not None:
+                answer = core.start_undo(registered.plan, identity, work.undo, self._loaded.now)
+            else:
+                answer = core.start(registered.plan, identity, request, self._loaded.now)
             if isinstance(answer, Decision):
                 self._dispatch(registered, answer)
         except Exception as error:

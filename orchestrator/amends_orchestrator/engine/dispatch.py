@@ -12,7 +12,7 @@ from amends_contracts.messages import (
     StartAnswer,
     digest_of,
 )
-from amends_contracts.names import key_of, message_id_of, reply_routing_key, service_of
+from amends_contracts.names import SagaId, key_of, message_id_of, reply_routing_key, service_of
 from amends_contracts.problems import Problem
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Decision, Notice, Refused, Send
@@ -33,7 +33,8 @@ class Dispatcher:
     def messages(self, decision: Decision, now: datetime, *, events: bool) -> list[AmqpMessage]:
         """All that a decision publishes, in order. Raises WireError for what cannot travel."""
         identity = decision.saga.identity
-        messages = [self._command(identity, send) for send in decision.sends]
+        original = decision.saga.state.undoes or identity.saga_id
+        messages = [self._command(identity, original, send) for send in decision.sends]
         if events:
             messages += [
                 self._event(decision, notice, number, now)
@@ -41,7 +42,8 @@ class Dispatcher:
             ]
         return messages
 
-    def _command(self, identity: Identity, send: Send) -> AmqpMessage:
+    def _command(self, identity: Identity, original: SagaId, send: Send) -> AmqpMessage:
+        """`original`: the saga whose action is concerned; of a late undo another one."""
         key = key_of(identity.saga_id, send.path, send.op)
         compensates = send.compensates
         command = Command(
@@ -53,7 +55,7 @@ class Dispatcher:
             reply_to=reply_routing_key(service_of(send.command), identity.partition),
             key=key,
             digest=digest_of(send.body),
-            compensates=(key_of(identity.saga_id, send.path, compensates) if compensates else None),
+            compensates=key_of(original, send.path, compensates) if compensates else None,
             action_outcome=send.action_outcome,
             attempt=send.attempt,
             deadline=send.deadline,

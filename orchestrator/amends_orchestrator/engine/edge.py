@@ -35,8 +35,15 @@ from amends_contracts.messages import (
     Signal,
     Start,
     Trace,
+    Undo,
 )
-from amends_contracts.names import Op, service_of, split_key, split_reply_routing_key
+from amends_contracts.names import (
+    Op,
+    is_undo_start_key,
+    service_of,
+    split_key,
+    split_reply_routing_key,
+)
 from amends_contracts.problems import Problem, ProblemType
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
@@ -52,6 +59,7 @@ from amends_orchestrator.engine.ids import new_saga_id
 from amends_orchestrator.engine.ports import Clock, Delivery, Store, StoreUnavailable
 from amends_orchestrator.engine.signals import for_key
 from amends_orchestrator.engine.tokens import Tokens
+from amends_orchestrator.engine.undo import undo_of
 from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, SignalKept, Work
 
 log = logging.getLogger(__name__)
@@ -302,6 +310,9 @@ class Edge:
             case Cancel():
                 wanted = CancelRequested(reason=asked.reason, by=by)
                 found = ForSaga(saga_id=asked.saga_id, message=wanted, tenant=tenant)
+            case Undo():
+                trace = trace_of(message)
+                found = await undo_of(self._store, self._catalog, tenant, by, asked, trace)
             case Signal():
                 found = await self.signal(tenant, by, asked)
             case _:
@@ -318,6 +329,9 @@ class Edge:
         self, tenant: str, by: str, start: Start, trace: Trace | None
     ) -> ForStart | Refused:
         """A start with its definition found and its input checked, or what is wrong with it."""
+        if is_undo_start_key(start.key):
+            detail = "keys that begin with `undo:` and a saga's id are those of undo sagas"
+            return Refused(type=ProblemType.BAD_REQUEST, detail=detail)
         registered = await self._catalog.get(start.definition, start.version)
         if registered is None:
             version = "" if start.version is None else f", version {start.version}"

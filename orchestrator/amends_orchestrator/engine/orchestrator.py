@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from amends_contracts.messages import Signal, Start, StartAnswer, Trace
+from amends_contracts.messages import Signal, Start, StartAnswer, Trace, Undo
 from amends_contracts.names import SagaId
 from amends_contracts.problems import ProblemType
 from amends_contracts.topology import Topology
@@ -35,6 +35,7 @@ from amends_orchestrator.engine.signals import Signals
 from amends_orchestrator.engine.tasks import Tasks
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.tracing import NoTracing, Tracing
+from amends_orchestrator.engine.undo import undo_of
 from amends_orchestrator.engine.work import (
     ForSaga,
     Result,
@@ -290,6 +291,20 @@ class Orchestrator:
         work = ForSaga(saga_id=saga_id, message=message, tenant=tenant)
         result = await self._asked_for(work)
         assert not isinstance(result, StartAnswer)
+        return result
+
+    async def undo(
+        self, tenant: str, by: str, asked: Undo, *, trace: Trace | None = None
+    ) -> StartAnswer | Refused:
+        """Undo a completed saga by a saga of its own; resolves after the commit of its start.
+
+        Asked again it is the same undo saga. Raises StoreUnavailable.
+        """
+        work = await undo_of(self._store, self.catalog, tenant, by, asked, trace)
+        if isinstance(work, Refused):
+            return self._counted(work)
+        result = await self._asked_for(work)
+        assert not isinstance(result, Decision)
         return result
 
     async def signal(

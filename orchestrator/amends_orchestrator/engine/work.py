@@ -12,6 +12,7 @@ from amends_contracts.messages import Start, StartAnswer, Trace
 from amends_contracts.names import SagaId
 from amends_orchestrator.core.decision import Decision, Refused
 from amends_orchestrator.core.inputs import Input, Signalled
+from amends_orchestrator.core.late_undo import UndoRequested
 from amends_orchestrator.engine.catalog import Registered
 from amends_orchestrator.engine.ports import DeliveryTag, Due
 
@@ -83,7 +84,14 @@ class ForStart(_Work):
     registered: Registered
     input_digest: str
     labels: dict[str, str] = field(default_factory=dict[str, str])
+    undo: UndoRequested | None = None
+    """It starts the late undo of another saga."""
     trace: Trace | None = None
+
+    @property
+    def awaits(self) -> bool:
+        """Whether signals may have come before it."""
+        return self.undo is None and bool(self.registered.plan.awaited)
 
 
 Work: TypeAlias = ForSaga | ForStart
