@@ -4,6 +4,8 @@ import httpx
 import pytest
 
 from acceptance.world import ALL_ONCE, NOTHING, World
+from amends_orchestrator.cli.exits import CliError
+from amends_orchestrator.cli.rest import Rest
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -114,3 +116,29 @@ def test_a_start_that_does_not_fit_names_the_field(world: World) -> None:
 
     assert answer.status_code == 422
     assert "nights" in answer.text
+
+
+def test_a_completed_trip_is_undone_by_a_saga_of_its_own(world: World) -> None:
+    """Across its pivot, because it is asked for so; the mail has been read, and stays."""
+    saga_id = world.start(to="Oslo")
+    assert world.end_of(saga_id)["status"] == "completed"
+    undo = f"/v1/sagas/{saga_id}/undo"
+    with pytest.raises(CliError) as refused, Rest(world.machine.address) as rest:
+        rest.post(undo, {"reason": "she called"})
+    assert refused.value.problem is not None
+    assert [error["path"] for error in refused.value.problem["errors"]] == ["/steps/mail"]
+
+    body = {"reason": "she called", "across_pivot": True}
+    answers = [world.steadily(lambda rest: rest.post(undo, body)) for _ in range(2)]
+
+    undo_id = answers[0]["saga_id"]
+    assert answers == [
+        {"saga_id": undo_id, "created": True},
+        {"saga_id": undo_id, "created": False},
+    ]
+    view = world.end_of(undo_id)
+    assert (view["status"], view["kind"], view["undoes"]) == ("compensated", "undo", saga_id)
+    assert [item["path"] for item in view["residue"]] == ["mail"]
+    assert world.held(saga_id) == NOTHING | {"mail": 1}
+    original = world.show(saga_id)
+    assert (original["status"], original["undone_by"]) == ("completed", undo_id)

@@ -11,8 +11,8 @@ from uuid import UUID
 import httpx
 from fastapi import FastAPI
 
-from amends_contracts.messages import Json, Signal, Start, StartAnswer, Trace
-from amends_contracts.names import SagaId
+from amends_contracts.messages import Json, Signal, Start, StartAnswer, Trace, Undo
+from amends_contracts.names import SagaId, undo_start_key
 from amends_contracts.problems import FieldError, ProblemType
 from amends_orchestrator.api.app import create_app
 from amends_orchestrator.api.ports import Caller, Checked, Scope
@@ -113,6 +113,7 @@ class World:
     submitted: list[tuple[str, SagaId, Input]] = field(
         default_factory=list[tuple[str, SagaId, Input]]
     )
+    undos: list[tuple[Undo, SagaId]] = field(default_factory=list[tuple[Undo, SagaId]])
     signals: list[Signal] = field(default_factory=list[Signal])
     refusal: Refused | None = None
     wrong: Sequence[FieldError] = ()
@@ -164,6 +165,19 @@ class World:
             status = SagaStatus.COMPENSATING
         self.move(saga_id, status=status)
         return Decision(saga=cast("Any", self.rows[saga_id]), rows=())
+
+    async def undo(
+        self, tenant: str, by: str, asked: Undo, *, trace: Trace | None = None
+    ) -> StartAnswer | Refused:
+        self._fail()
+        if self.refusal:
+            return self.refusal
+        for before, undo in self.undos:
+            if before.saga_id == asked.saga_id:
+                return StartAnswer(undo, created=False)
+        made = self.add(len(self.rows) + 1, tenant=tenant, key=undo_start_key(asked.saga_id))
+        self.undos.append((asked, made))
+        return StartAnswer(made, created=True)
 
     async def signal(
         self, tenant: str, by: str, asked: Signal

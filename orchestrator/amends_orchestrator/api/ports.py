@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from amends_contracts.messages import Json, Signal, Start, StartAnswer, Trace
+from amends_contracts.messages import Json, Signal, Start, StartAnswer, Trace, Undo
 from amends_contracts.names import SagaId
 from amends_contracts.problems import FieldError
 from amends_orchestrator.core.decision import Decision, JournalRow, Refused
@@ -276,6 +276,12 @@ class Orchestrator(Protocol):
         ...
 
     async def submit(self, tenant: str, saga_id: SagaId, message: Input) -> Decision | Refused:
+        """Resolves after commit."""
+        ...
+
+    async def undo(
+        self, tenant: str, by: str, asked: Undo, *, trace: Trace | None = None
+    ) -> StartAnswer | Refused:
         """Resolves after commit."""
         ...
 

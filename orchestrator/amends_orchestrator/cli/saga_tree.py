@@ -182,6 +182,10 @@ def _foot(view: View) -> Iterator[Text]:
         yield Text("next     amends retry, resolve or skip, with its id and a step's path", "quiet")
     for item in view.get("residue", ()):
         yield Text.assemble(("residue  ", "quiet"), (_effect(item), "bad"))
+    if view.get("undoes"):
+        yield Text.assemble(("undoes   ", "quiet"), str(view["undoes"]))
+    if view.get("undone_by"):
+        yield Text.assemble(("undone   ", "quiet"), f"by {view['undone_by']}")
     if view.get("output"):
         pairs = "  ".join(f"{k}={v}" for k, v in dict(view["output"]).items())
         yield Text.assemble(("output   ", "quiet"), pairs)
