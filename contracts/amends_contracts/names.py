@@ -47,6 +47,10 @@ class Op(StrEnum):
     FORGET = "forget"
 
 
+ENGINE: Final = "amends"
+"""The reserved service: the orchestrator itself, which runs child sagas."""
+START_SAGA: Final = f"{ENGINE}.start-saga"
+UNDO_SAGA: Final = f"{ENGINE}.undo-saga"
 UNDO_OPS: Final = frozenset({Op.COMPENSATION, Op.PROBE, Op.LEDGER, Op.FORGET})
 """Ops that travel in a service's undo lane, so that undoing never waits behind new work."""
 
@@ -84,6 +88,15 @@ def undo_start_key(saga_id: SagaId) -> str:
 def is_undo_start_key(key: str) -> bool:
     """Whether a start key is one of a late undo; nobody else may use it."""
     return key.startswith(_UNDO) and _uuid_match(key.removeprefix(_UNDO)) is not None
+
+
+def is_action_key(key: str) -> bool:
+    """Whether a start key is the key of an action: then a child saga's, and nobody else's."""
+    try:
+        saga_id, path, op = split_key(key)
+    except ValueError:
+        return False
+    return path is not None and op is Op.ACTION and _uuid_match(saga_id) is not None
 
 
 def ledger_key(saga_id: SagaId) -> Key:
