@@ -88,6 +88,11 @@ def awaits(step_id: str, event: str, **fields: Any) -> dict[str, Any]:
     return {"kind": "await", "id": step_id, "event": event} | fields
 
 
+def child(step_id: str, name: str, **fields: Any) -> dict[str, Any]:
+    """A step that runs another saga."""
+    return {"kind": "saga", "id": step_id, "definition": name} | fields
+
+
 def parallel(step_id: str, /, when: str | None = None, **branches: Any) -> dict[str, Any]:
     """A parallel with named branches."""
     condition = {"when": when} if when else {}

@@ -1,10 +1,10 @@
-"""Random definitions that the verifier accepts: actions, awaits, parallels and choices, nested."""
+"""Random definitions that the verifier accepts: actions, awaits, children, and what nests them."""
 
 import random
 from typing import Any
 
 from amends_contracts.definition import Definition
-from core.dsl import action, awaits, choice, definition, parallel
+from core.dsl import action, awaits, child, choice, definition, parallel
 
 EVENTS = ("paid", "packed")
 _FOREVER = {"max_attempts": None, "initial": "PT0.5S", "max": "PT2S"}
@@ -65,6 +65,8 @@ class _Maker:
         dice = self.chance.random()
         if self.flip(0.12):
             return self.await_(after=after)
+        if not after and self.flip(0.1):
+            return child(self.name("s"), "other", input={"n": "${ input.n }"})
         if depth == 0 or dice < 0.6:
             return self.action(after=after)
         if dice < 0.85:

@@ -7,7 +7,7 @@ import pytest
 
 from amends_contracts.messages import CommandInfo, Effect, Reversal
 from amends_orchestrator.core import compile_plan, resolve, verify
-from core.dsl import EXPRESSIONS, action, awaits, choice, definition, parallel
+from core.dsl import EXPRESSIONS, action, awaits, child, choice, definition, parallel
 
 FOREVER = {"max_attempts": None}
 SEAT = {"type": "object", "properties": {"code": {"type": "string"}, "usd": {"type": "number"}}}
@@ -200,6 +200,27 @@ CASES: dict[str, tuple[list[Any], str, str]] = {
         "cannot be run by this version",
     ),
     "review": ([action("a", review={})], "/steps/0/review", "cannot be asked for"),
+    "child after the pivot": (
+        [action("a", pivot=True), child("c", "other")],
+        "/steps/1/kind",
+        "may fail for good",
+    ),
+    "child of itself": ([child("c", "test")], "/steps/0/definition", "without end"),
+    "input of a child": (
+        [child("c", "other", input={"x": "${ input.too }"})],
+        "/steps/0/input/x",
+        "there is no member 'too'",
+    ),
+    "key of a child": (
+        [child("c", "other", key="${ input.too }")],
+        "/steps/0/key",
+        "there is no member 'too'",
+    ),
+    "the reserved service": (
+        [action("a", command="amends.start-saga")],
+        "/steps/0/command",
+        "is the orchestrator itself",
+    ),
     "event without a name": ([awaits("w", "Paid!")], "/steps/0/event", "is no event's name"),
     "await that is over": ([awaits("w", "paid", timeout="PT0S")], "/steps/0/timeout", "at once"),
     "nothing to ignore": (
@@ -269,3 +290,11 @@ def test_labels_must_be_input_fields() -> None:
     """They become the saga's labels."""
     found = verify(definition(FLIGHT, input=INPUT, labels=["nope"]), KNOWN, EXPRESSIONS)
     assert [error.path for error in found] == ["/labels/0"]
+
+
+def test_a_saga_may_start_its_own_kind_where_a_condition_ends_that() -> None:
+    """A `when`, or a case of a choice."""
+    again = child("c", "test", input={"n": "${ input.n }"})
+    guarded = definition(again | {"when": "${ input.n > 0 }"}, input=INPUT)
+    chosen = definition(choice("d", ("${ input.n > 0 }", [again])), input=INPUT)
+    assert verify(guarded, KNOWN, EXPRESSIONS) == verify(chosen, KNOWN, EXPRESSIONS) == ()

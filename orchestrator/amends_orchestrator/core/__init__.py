@@ -6,6 +6,7 @@ answer = decide(plan, saga, values, message, now)      # Decision | Refused | Mi
 saga = replay(rows, identity)                          # the same saga, from its journal
 """
 
+from amends_orchestrator.core.children import ChildReply, replies_of, reply_of, start_undone
 from amends_orchestrator.core.decide import Values, decide, start
 from amends_orchestrator.core.decision import (
     Answer,
@@ -37,6 +38,7 @@ from amends_orchestrator.core.view import SagaView, saga_view
 __all__ = [
     "TERMINAL",
     "Answer",
+    "ChildReply",
     "Decision",
     "Identity",
     "JournalRow",
@@ -60,12 +62,15 @@ __all__ = [
     "evolve",
     "from_stored",
     "replay",
+    "replies_of",
+    "reply_of",
     "residue_count",
     "resolve",
     "saga_status",
     "saga_view",
     "start",
     "start_undo",
+    "start_undone",
     "state_from_json",
     "state_to_json",
     "undo_plan",

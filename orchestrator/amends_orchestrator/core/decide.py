@@ -13,11 +13,13 @@ from amends_contracts.messages import Json
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.awaiting import expire_await, on_signal
+from amends_orchestrator.core.children import on_asked
 from amends_orchestrator.core.compensation import expire_undo, go_back
 from amends_orchestrator.core.decision import Answer, Decision, Missing, Refused
 from amends_orchestrator.core.evolve import empty
 from amends_orchestrator.core.forward import go_forward
 from amends_orchestrator.core.inputs import (
+    Asked,
     CancelRequested,
     DeadLettered,
     Fault,
@@ -65,6 +67,7 @@ def start(
             by=request.by,
             labels=dict(request.labels),
             deadline=None if plan.deadline is None else now + plan.deadline,
+            asked=request.asked,
         )
     )
     advance(work)
@@ -136,6 +139,8 @@ def _receive(work: Work, message: Input) -> Refused | None:
             return on_resolve(work, message)
         case Signalled():
             return on_signal(work, message)
+        case Asked():
+            return on_asked(work, message)
         case Fault():
             return on_fault(work, message)
         case _:

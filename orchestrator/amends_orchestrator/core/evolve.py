@@ -15,7 +15,7 @@ from amends_orchestrator.core import journal as j
 from amends_orchestrator.core import journal_signals as s
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.evolve_signals import apply_signal
-from amends_orchestrator.core.evolve_undo import apply_adopted
+from amends_orchestrator.core.evolve_undo import apply_adopted, asked_by
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.core.journal_undo import StepAdopted
@@ -40,6 +40,7 @@ class Draft:
     """A state that facts are applied to."""
 
     __slots__ = (
+        "asked",
         "at",
         "deadline",
         "direction",
@@ -80,8 +81,8 @@ class Draft:
         self.output_seq = state.output_seq
         self.signals = state.signals
         self.kept = state.kept
-        self.undoes = state.undoes
-        self.undoes_key = state.undoes_key
+        self.undoes, self.undoes_key = state.undoes, state.undoes_key
+        self.asked = state.asked
         self.ended = state.ended
 
     def freeze(self) -> State:
@@ -416,6 +417,7 @@ _SagaEvent = (
     | j.SagaResumed
     | j.SagaCompleted
     | j.SagaCompensated
+    | j.SagaAsked
 )
 
 
@@ -424,6 +426,9 @@ def _saga(draft: Draft, event: _SagaEvent, seq: int) -> None:
         case j.SagaStarted():
             draft.deadline = event.deadline
             draft.undoes, draft.undoes_key = event.undoes, event.undoes_key
+            draft.asked = () if event.asked is None else (event.asked,)
+        case j.SagaAsked(asker=asker):
+            draft.asked = asked_by(draft.asked, asker)
         case j.SagaCompensating(failure=failure, interrupt_at=interrupt_at):
             draft.direction = Direction.BACK
             draft.failure = failure

@@ -1,9 +1,10 @@
-"""What facts of a late undo change; a part of `evolve`."""
+"""What facts between sagas change (adopted steps, who asked); a part of `evolve`."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from amends_orchestrator.core.journal_undo import StepAdopted
+from amends_orchestrator.core.state import Asker
 from amends_orchestrator.core.state_json import step_from_json
 
 if TYPE_CHECKING:
@@ -20,3 +21,9 @@ def apply_adopted(draft: "Draft", event: StepAdopted, seq: int) -> None:
         output_seq=seq if step.output_seq else 0,
         undo_seq=seq if step.undo_seq else 0,
     )
+
+
+def asked_by(asked: tuple[Asker, ...], asker: Asker) -> tuple[Asker, ...]:
+    """Who waits now: of each operation of a step the latest attempt."""
+    same = (asker.saga_id, asker.path, asker.op)
+    return (*(a for a in asked if (a.saga_id, a.path, a.op) != same), asker)

@@ -22,7 +22,7 @@ from amends_orchestrator.core.journal_signals import (
 )
 from amends_orchestrator.core.journal_undo import StepAdopted
 from amends_orchestrator.core.kinds import Kind
-from amends_orchestrator.core.state import Failure
+from amends_orchestrator.core.state import Asker, Failure
 
 # --- the saga ------------------------------------------------------------------------------------
 
@@ -40,6 +40,8 @@ class SagaStarted:
     undoes: SagaId | None = None
     """It is the late undo of this saga, which was started with this key."""
     undoes_key: str | None = None
+    asked: Asker | None = None
+    """The step of another saga that started it, or takes it back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,14 @@ class SagaCompensated:
     """Everything that was done is undone, or is recorded as residue."""
 
     KIND: ClassVar = Kind.SAGA_COMPENSATED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaAsked:
+    """A step of another saga waits for its end, or does so with a later attempt."""
+
+    KIND: ClassVar = Kind.SAGA_ASKED
+    asker: Asker
 
 
 # --- a step, forward -----------------------------------------------------------------------------
@@ -448,6 +458,7 @@ Event: TypeAlias = (
     | SagaResumed
     | SagaCompleted
     | SagaCompensated
+    | SagaAsked
     | StepEntered
     | StepSkipped
     | StepDispatched

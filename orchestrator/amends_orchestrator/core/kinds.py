@@ -17,6 +17,7 @@ class Kind(StrEnum):
     SAGA_RESUMED = "saga.resumed"
     SAGA_COMPLETED = "saga.completed"
     SAGA_COMPENSATED = "saga.compensated"
+    SAGA_ASKED = "saga.asked"
     STEP_ENTERED = "step.entered"
     STEP_SKIPPED = "step.skipped"
     STEP_DISPATCHED = "step.dispatched"

@@ -20,7 +20,14 @@ from amends_orchestrator.core.evolve import empty
 from amends_orchestrator.core.journal_undo import StepAdopted
 from amends_orchestrator.core.outcomes import turn_back
 from amends_orchestrator.core.plan import Plan
-from amends_orchestrator.core.state import Identity, Saga, SagaStatus, StepState, StepStatus
+from amends_orchestrator.core.state import (
+    Asker,
+    Identity,
+    Saga,
+    SagaStatus,
+    StepState,
+    StepStatus,
+)
 from amends_orchestrator.core.state_json import step_to_json
 from amends_orchestrator.core.work import Work
 
@@ -35,6 +42,8 @@ class UndoRequested:
     reason: str
     by: str
     across_pivot: bool = False
+    asked: Asker | None = None
+    """The step of another saga whose child this is."""
 
 
 _WHY_NOT: Final = {
@@ -72,6 +81,7 @@ def start_undo(
             labels=values[1].get("labels") or {},
             undoes=original.identity.saga_id,
             undoes_key=original.identity.key,
+            asked=request.asked,
         )
     )
     for path, step in _adopted(original):

@@ -15,7 +15,7 @@ from amends_contracts import definition as document
 from amends_contracts.definition import Definition, Retry, Schema
 from amends_contracts.expressions import parse_expression, parse_template
 from amends_contracts.messages import Effect, Json, Reversal
-from amends_contracts.names import StepPath, service_of
+from amends_contracts.names import START_SAGA, UNDO_SAGA, StepPath, service_of
 from amends_orchestrator.core.expressions import (
     CompiledTemplate,
     Expressions,
@@ -24,6 +24,8 @@ from amends_orchestrator.core.expressions import (
 
 STEP_NAMES: Final = frozenset({"input", "steps", "saga"})
 UNDO_NAMES: Final = STEP_NAMES | {"action"}
+CHILD_ASKED_AGAIN: Final = timedelta(hours=6)
+"""How often a parent asks for a child that has not ended: its reply comes by itself."""
 
 
 class UnsupportedKind(ValueError):
@@ -228,6 +230,8 @@ class _Compiler:
                 )
                 otherwise = self.sequence(step.otherwise, step.id)
                 return ChoiceNode(step.id, self.when(step.when), cases, otherwise)
+            case document.ChildSaga():
+                return self.child(step)
             case document.Await():
                 ignore = step.on_timeout == "ignore"
                 return AwaitNode(step.id, self.when(step.when), step.event, step.timeout, ignore)
@@ -251,6 +255,29 @@ class _Compiler:
             pivot=step.pivot,
             undo=self.undo(step) if reversal is Reversal.COMPENSATABLE else None,
             compensable_for=step.compensable_for,
+        )
+
+    def child(self, step: document.ChildSaga) -> ActionNode:
+        """An action of the engine itself, asked for again and again until it ends."""
+        asked = {"definition": step.definition, "version": step.version, "input": step.input}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return ActionNode(
+            id=step.id,
+            when=self.when(step.when),
+            command=START_SAGA,
+            service=service_of(START_SAGA),
+            input=self.template(given | ({"key": step.key} if step.key else {}), STEP_NAMES),
+            effect=Effect.KEYED,
+            reversal=Reversal.COMPENSATABLE,
+            probe=False,
+            timeout=CHILD_ASKED_AGAIN,
+            retry=Retry(max_attempts=None),
+            ignore=False,
+            pivot=False,
+            undo=Undo(
+                UNDO_SAGA, None, document.UNDO_RETRY_DEFAULT, CHILD_ASKED_AGAIN, verify=False
+            ),
+            compensable_for=None,
         )
 
     def undo(self, step: document.Action) -> Undo:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from amends_contracts.names import SagaId, StepPath
+from amends_contracts.names import Op, SagaId, StepPath
 
 
 class SagaStatus(StrEnum):
@@ -52,6 +52,18 @@ class Identity:
     version: int
     key: str
     partition: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """A step of another saga that waits for this one: the reply goes there when it has ended."""
+
+    saga_id: SagaId
+    path: StepPath
+    partition: int
+    op: Op
+    """`action`: it was started; `compensation`: it is taken back."""
+    attempt: int
 
 
 class Direction(StrEnum):
@@ -206,6 +218,8 @@ class State:
     """Rows of all signals that came, by id: a repetition is known by it."""
     kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     """Rows of those that no step has taken, by event, in the order in which they came."""
+    asked: tuple[Asker, ...] = ()
+    """Who waits for its end, at most one for each operation of a step."""
     undoes: SagaId | None = None
     """The saga that this one takes back, and the key of that one's start."""
     undoes_key: str | None = None

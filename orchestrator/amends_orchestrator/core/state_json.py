@@ -7,9 +7,15 @@ from typing import Any, Final
 
 from amends_contracts.messages import Json
 from amends_contracts.names import StepPath
-from amends_orchestrator.core.journal_rows import failure_from_json, failure_to_json
+from amends_orchestrator.core.journal_rows import (
+    asker_from_json,
+    asker_to_json,
+    failure_from_json,
+    failure_to_json,
+)
 from amends_orchestrator.core.state import (
     IDLE,
+    Asker,
     Direction,
     Doing,
     Identity,
@@ -70,6 +76,14 @@ _STEP: Final = _form(
 )
 
 
+def _asked_to_json(asked: tuple[Asker, ...]) -> Json:
+    return [asker_to_json(asker) for asker in asked]
+
+
+def _asked_from_json(data: Json) -> tuple[Asker, ...]:
+    return tuple(asker_from_json(asker) for asker in data)
+
+
 def _kept_to_json(kept: Any) -> Json:
     return {event: list(rows) for event, rows in kept.items()}
 
@@ -88,6 +102,7 @@ _STATE: Final = _form(
         "stop": (failure_to_json, failure_from_json),
         "failure": (failure_to_json, failure_from_json),
         "ended": (str, SagaStatus),
+        "asked": (_asked_to_json, _asked_from_json),
         "kept": (_kept_to_json, _kept_from_json),
     },
 )

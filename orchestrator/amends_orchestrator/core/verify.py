@@ -11,7 +11,7 @@ from typing import Final, cast
 from amends_contracts import definition as document
 from amends_contracts.definition import Definition
 from amends_contracts.messages import CommandInfo, Effect, Reversal
-from amends_contracts.names import STEP_PATH_BYTES_MAX, is_name, service_of
+from amends_contracts.names import ENGINE, STEP_PATH_BYTES_MAX, is_name, service_of
 from amends_contracts.problems import FieldError
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.resolve import (
@@ -48,16 +48,30 @@ def verify(
 class _Place:
     """Where a step stands, as far as the pivot is concerned."""
 
-    def __init__(self, *, pivot_may: bool = True, before: bool = True, after: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        pivot_may: bool = True,
+        before: bool = True,
+        after: bool = False,
+        chosen: bool = False,
+    ) -> None:
         self.pivot_may = pivot_may
         """A pivot may stand here: the top sequence, or a choice of it."""
         self.before = before
         """Some way to here has not passed a pivot."""
         self.after = after
         """Some way to here has."""
+        self.chosen = chosen
+        """It stands in a case."""
 
-    def inside(self, *, pivot_may: bool) -> "_Place":
-        return _Place(pivot_may=pivot_may, before=self.before, after=self.after)
+    def inside(self, *, pivot_may: bool, chosen: bool = False) -> "_Place":
+        return _Place(
+            pivot_may=pivot_may,
+            before=self.before,
+            after=self.after,
+            chosen=self.chosen or chosen,
+        )
 
 
 def _error(path: str, reason: str, remedy: str | None = None) -> FieldError:
@@ -112,16 +126,18 @@ class _Checker:
                 yield from self.choice(step, at, place)
             case document.Await():
                 yield from self.await_(step, at, place)
+            case document.ChildSaga():
+                yield from self.child(step, at, place)
             case _:
                 reason = f"steps of kind {step.kind!r} cannot be run by this version"
-                yield _error(f"{at}/kind", reason, "use action, parallel, choice and await")
+                yield _error(f"{at}/kind", reason, "use action, parallel, choice, await and saga")
 
     def choice(self, step: document.Choice, at: str, place: _Place) -> Iterator[FieldError]:
         bodies = [(f"{at}/cases/{n}/steps", case.steps) for n, case in enumerate(step.cases)]
         bodies.append((f"{at}/otherwise", step.otherwise))
         ends: list[_Place] = []
         for where, body in bodies:
-            inside = place.inside(pivot_may=place.pivot_may)
+            inside = place.inside(pivot_may=place.pivot_may, chosen=True)
             yield from self.steps(body, where, inside)
             ends.append(inside)
         if step.when is not None:  # it may be passed by
@@ -146,10 +162,21 @@ class _Checker:
             remedy = "leave `timeout` out, or say `on_timeout: ignore`"
             yield _error(f"{at}/timeout", reason, remedy)
 
+    def child(self, step: document.ChildSaga, at: str, place: _Place) -> Iterator[FieldError]:
+        if place.after:
+            reason = "a child saga may fail for good, and stands after the pivot: nobody could undo"
+            yield _error(f"{at}/kind", reason, "move it before the pivot")
+        if step.definition == self.definition.name and step.when is None and not place.chosen:
+            reason = "it would start itself without end"
+            yield _error(f"{at}/definition", reason, "give it a `when`, or put it into a case")
+
     # --- actions
 
     def action(self, step: document.Action, at: str, place: _Place) -> Iterator[FieldError]:
         info = self.commands.get(step.command)
+        if service_of(step.command) == ENGINE:
+            reason = f"service {ENGINE!r} is the orchestrator itself"
+            yield _error(f"{at}/command", reason, "use a step of kind `saga` to run another saga")
         yield from self.command(step.command, f"{at}/command", undo=False)
         yield from self.declared(step, info, at)
         yield from self.compensation(step, info, at)

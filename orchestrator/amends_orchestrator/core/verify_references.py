@@ -111,6 +111,12 @@ class References:
                 _add(visible, found, certain=step.when is None)
             case document.Choice():
                 yield from self.choice(step, at, visible, guarded=own)
+            case document.ChildSaga():
+                here = _Here(visible, STEP_NAMES, own)
+                yield from self.value(step.input, f"{at}/input", here, ANYTHING)
+                if step.key is not None:
+                    yield from self.value(step.key, f"{at}/key", here, {"type": "string"})
+                visible[step.id] = _Visible(ANYTHING, step.when is None)
             case document.Await():
                 certain = step.when is None and step.on_timeout != "ignore"
                 visible[step.id] = _Visible(ANYTHING, certain)

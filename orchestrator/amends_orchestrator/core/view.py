@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from amends_contracts.messages import Json, Reversal
-from amends_contracts.names import StepPath
+from amends_contracts.names import START_SAGA, Op, StepPath, key_of
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.journal_rows import failure_to_json
 from amends_orchestrator.core.kinds import Kind
@@ -21,7 +21,7 @@ from amends_orchestrator.core.plan import (
     children,
     path_of,
 )
-from amends_orchestrator.core.state import Doing, Saga, StepState, StepStatus
+from amends_orchestrator.core.state import Asker, Doing, Saga, StepState, StepStatus
 
 
 @dataclass(slots=True)
@@ -34,6 +34,7 @@ class _Story:
     undo_problem: Json = None
     undo_started_at: datetime | None = None
     undo_ended_at: datetime | None = None
+    input: Json = None
     output: Json = None
     residue: dict[str, Json] | None = None
 
@@ -83,6 +84,7 @@ class SagaView:
             "output_problem": self.output_problem,
             "failure": self.failure,
             "undoes": state.undoes,
+            "parent": _parent(state.asked),
             "stopping": None if state.stop is None else failure_to_json(state.stop),
         }
         return data | {name: value for name, value in optional.items() if value is not None}
@@ -155,8 +157,10 @@ def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
             continue
         if row.kind in (Kind.STEP_DISPATCHED, Kind.STEP_ENTERED, Kind.STEP_AWAITING):
             story.started_at = story.started_at or row.at
-        if row.kind in (Kind.STEP_SUCCEEDED, Kind.STEP_LATE):
+        if row.kind in (Kind.STEP_SUCCEEDED, Kind.STEP_LATE, Kind.STEP_ADOPTED):
             story.output = data.get("output")
+        if "input" in data:
+            story.input = data["input"]
         if row.kind == Kind.STEP_SIGNALLED:
             story.output = signals.get(data["signal"])
         if "problem" in data or row.kind == Kind.STEP_SUCCEEDED:
@@ -211,7 +215,7 @@ class _Viewer:
         status = StepStatus.PENDING if step is None else step.status
         data: dict[str, Json] = {
             "path": path,
-            "kind": "action",
+            "kind": "saga" if node.command == START_SAGA else "action",
             "status": status.value,
             "attempt": 0 if step is None else step.action.attempt,
             "command": node.command,
@@ -224,6 +228,7 @@ class _Viewer:
         optional = {
             "reason": reason,
             "pivot": node.pivot or None,
+            "child": _child(node, path, self.saga, story),
             "problem": story.problem,
             "output": story.output,
             "compensation": None if step is None else _compensation(node, step, story),
@@ -293,6 +298,22 @@ class _Viewer:
             said = story.residue or {"reason": "it cannot be taken back"}
             data = {"path": path, "command": None if node is None else node.command}
             yield data | {name: value for name, value in said.items() if value is not None}
+
+
+def _child(node: ActionNode, path: StepPath, saga: Saga, story: _Story) -> Json:
+    """Which saga a step runs: its definition and the key of its start."""
+    if node.command != START_SAGA or story.input is None:
+        return None
+    key = key_of(saga.state.undoes or saga.identity.saga_id, path, Op.ACTION)
+    return {"definition": story.input["definition"], "key": story.input.get("key") or key}
+
+
+def _parent(asked: Sequence[Asker]) -> Json:
+    """The step of another saga that runs this one."""
+    for asker in asked:
+        if asker.op is Op.ACTION:
+            return {"saga_id": asker.saga_id, "step": asker.path}
+    return None
 
 
 def _awaited(node: AwaitNode, step: StepState) -> str | None:
