@@ -4,22 +4,45 @@ import json
 from datetime import datetime
 
 from amends_contracts.amqp import AmqpMessage
-from amends_contracts.codec import encode_answer, encode_command, encode_lifecycle
+from amends_contracts.codec import (
+    encode_answer,
+    encode_command,
+    encode_lifecycle,
+    encode_reply,
+)
 from amends_contracts.messages import (
+    JSON_TYPE,
     Command,
     Json,
     Lifecycle,
+    Outcome,
+    Reply,
     StartAnswer,
     digest_of,
+    to_body,
 )
-from amends_contracts.names import SagaId, key_of, message_id_of, reply_routing_key, service_of
-from amends_contracts.problems import Problem
+from amends_contracts.names import (
+    BODY_BYTES_MAX,
+    ENGINE,
+    START_SAGA,
+    UNDO_SAGA,
+    MessageId,
+    Op,
+    SagaId,
+    key_of,
+    message_id_of,
+    reply_routing_key,
+    service_of,
+)
+from amends_contracts.problems import PROBLEM_CONTENT_TYPE, Problem
 from amends_contracts.topology import Topology
+from amends_orchestrator.core.children import ChildReply, replies_of
 from amends_orchestrator.core.decision import Decision, Notice, Refused, Send
 from amends_orchestrator.core.state import Identity
+from amends_orchestrator.engine.refusals import problem_of
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.tracing import Tracing
-from amends_orchestrator.engine.work import Answer, AnswerTo, SignalKept, SignalKnown
+from amends_orchestrator.engine.work import Answer, AnswerTo, Replied, SignalKept, SignalKnown
 
 
 class Dispatcher:
@@ -35,6 +58,7 @@ class Dispatcher:
         identity = decision.saga.identity
         original = decision.saga.state.undoes or identity.saga_id
         messages = [self._command(identity, original, send) for send in decision.sends]
+        messages += [self.reply(child) for child in replies_of(decision)]
         if events:
             messages += [
                 self._event(decision, notice, number, now)
@@ -66,6 +90,26 @@ class Dispatcher:
         )
         return encode_command(command, self._topology)
 
+    def reply(self, child: ChildReply) -> AmqpMessage:
+        """What service `amends` tells a step that runs a saga. Too large an output is left out."""
+        asker, body = child.asker, to_body(child.body)
+        succeeded = child.outcome is Outcome.SUCCEEDED
+        key = key_of(asker.saga_id, asker.path, asker.op)
+        command_id = message_id_of(asker.saga_id, asker.path, asker.op, asker.attempt)
+        reply = Reply(
+            saga_id=asker.saga_id,
+            type=START_SAGA if asker.op is Op.ACTION else UNDO_SAGA,
+            key=key,
+            attempt=asker.attempt,
+            token=self._tokens.sign(key),
+            message_id=MessageId(f"{command_id}:reply"),
+            outcome=child.outcome,
+            body=b"{}" if len(body) > BODY_BYTES_MAX else body,
+            retryable=child.retryable,
+            content_type=JSON_TYPE if succeeded else PROBLEM_CONTENT_TYPE,
+        )
+        return encode_reply(reply, reply_routing_key(ENGINE, asker.partition), self._topology)
+
     def _event(self, decision: Decision, notice: Notice, number: int, now: datetime) -> AmqpMessage:
         saga, identity = decision.saga, decision.saga.identity
         event = Lifecycle(
@@ -89,16 +133,6 @@ class Dispatcher:
         return encode_answer(_said(result), to.reply_to, to.correlation_id)
 
 
-def problem_of(refused: Refused) -> Problem:
-    """A refusal as a problem."""
-    return Problem(
-        type=refused.type,
-        title=refused.type.value.partition(":")[2].replace("-", " ").capitalize(),
-        detail=refused.detail,
-        errors=refused.errors,
-    )
-
-
 def input_digest(value: Json) -> str:
     """What makes two starts the same: the input, whatever the order of its members."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -111,6 +145,8 @@ def _said(result: Answer) -> StartAnswer | Problem | Json:
             return result
         case Refused():
             return problem_of(result)
+        case Replied():
+            return {}
         case SignalKept():
             return {"kept": True}
         case SignalKnown():

@@ -38,7 +38,9 @@ from amends_contracts.messages import (
     Undo,
 )
 from amends_contracts.names import (
+    ENGINE,
     Op,
+    is_action_key,
     is_undo_start_key,
     service_of,
     split_key,
@@ -54,6 +56,7 @@ from amends_orchestrator.core.inputs import (
     Signalled,
 )
 from amends_orchestrator.engine.catalog import Catalog, bad_output
+from amends_orchestrator.engine.children import Children
 from amends_orchestrator.engine.dispatch import input_digest
 from amends_orchestrator.engine.ids import new_saga_id
 from amends_orchestrator.engine.ports import Clock, Delivery, Store, StoreUnavailable
@@ -145,6 +148,7 @@ class Edge:
         self._clock = clock
         self._tenant = tenant
         self._principal_of = principal_of
+        self._children = Children(store, catalog, self._start)
         self._speakers: dict[str, tuple[float, _Speaker]] = {}
 
     async def read(self, delivery: Delivery) -> Reading:
@@ -167,6 +171,8 @@ class Edge:
             return self._dead_command(delivery)
         if (why := message.headers.get(UNDECODABLE)) is not None:
             return Reading([], dead=f"properties that cannot be decoded: {why}")
+        if message.exchange == self._topology.commands and queue == self._topology.control:
+            return await self._child(delivery)
         if queue in (self._topology.start, self._topology.control):
             return await self._client(delivery)
         if message.exchange not in (self._topology.replies, ""):
@@ -329,9 +335,14 @@ class Edge:
         self, tenant: str, by: str, start: Start, trace: Trace | None
     ) -> ForStart | Refused:
         """A start with its definition found and its input checked, or what is wrong with it."""
-        if is_undo_start_key(start.key):
-            detail = "keys that begin with `undo:` and a saga's id are those of undo sagas"
+        if is_undo_start_key(start.key) or is_action_key(start.key):
+            detail = f"key {start.key!r} is one that only an undo or a child saga can have"
             return Refused(type=ProblemType.BAD_REQUEST, detail=detail)
+        return await self._start(tenant, by, start, trace)
+
+    async def _start(
+        self, tenant: str, by: str, start: Start, trace: Trace | None
+    ) -> ForStart | Refused:
         registered = await self._catalog.get(start.definition, start.version)
         if registered is None:
             version = "" if start.version is None else f", version {start.version}"
@@ -380,6 +391,24 @@ class Edge:
         self._speakers[user_id] = (now + PRINCIPAL_S, speaker)
         return speaker
 
+    # --- child sagas ---------------------------------------------------------------------------
+
+    async def _child(self, delivery: Delivery) -> Reading:
+        """A command to the reserved service `amends`: only we can have asked."""
+        try:
+            command = decode_command(delivery.message)
+        except WireError as error:
+            return Reading([], dead=error.reason)
+        if command.key is None or command.saga_id is None:
+            return Reading([], dead=f"{command.op} is not served by the orchestrator")
+        if not self._tokens.verify(command.key, command.token):
+            return Reading([], refused=("token",))
+        found = await self._children.work_of(command)
+        if found is None:
+            return Reading([], dead=f"{command.type} {command.op} is not served")
+        found.handle = Handle(delivery.tag)
+        return Reading([found])
+
     # --- dead letters --------------------------------------------------------------------------
 
     def _dead_command(self, delivery: Delivery) -> Reading:
@@ -409,6 +438,8 @@ def _hello(message: AmqpMessage) -> Reading:
         hello = decode_hello(message)
     except WireError as error:
         return Reading([], dead=error.reason)
+    if hello.service == ENGINE:
+        return Reading([], dead=f"service {ENGINE!r} is the orchestrator itself")
     if message.user_id is not None and message.user_id != hello.service:
         return Reading([], dead=f"property user_id: expected the service {hello.service!r}")
     return Reading([], hello=hello)

@@ -38,6 +38,7 @@ from amends_orchestrator.engine.tracing import NoTracing, Tracing
 from amends_orchestrator.engine.undo import undo_of
 from amends_orchestrator.engine.work import (
     ForSaga,
+    Replied,
     Result,
     SignalKept,
     SignalKnown,
@@ -283,14 +284,14 @@ class Orchestrator:
         if isinstance(work, Refused):
             return self._counted(work)
         result = await self._asked_for(work)
-        assert not isinstance(result, Decision)
+        assert isinstance(result, StartAnswer | Refused)
         return result
 
     async def submit(self, tenant: str, saga_id: SagaId, message: Input) -> Decision | Refused:
         """Give a saga a message; resolves after the commit. Works for any partition's saga."""
         work = ForSaga(saga_id=saga_id, message=message, tenant=tenant)
         result = await self._asked_for(work)
-        assert not isinstance(result, StartAnswer)
+        assert isinstance(result, Decision | Refused)
         return result
 
     async def undo(
@@ -304,7 +305,7 @@ class Orchestrator:
         if isinstance(work, Refused):
             return self._counted(work)
         result = await self._asked_for(work)
-        assert not isinstance(result, Decision)
+        assert isinstance(result, StartAnswer | Refused)
         return result
 
     async def signal(
@@ -320,7 +321,7 @@ class Orchestrator:
         if isinstance(work, Refused):
             return self._counted(work)
         answer = answer_of(work, await self._asked_for(work))
-        assert not isinstance(answer, StartAnswer)
+        assert not isinstance(answer, StartAnswer | Replied)
         return answer
 
     async def _asked_for(self, work: Work) -> Result:
