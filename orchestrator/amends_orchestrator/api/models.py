@@ -212,6 +212,9 @@ class StepOut(Out):
     ended_at: datetime | None = None
     problem: ProblemOut | None = None
     compensation: CompensationOut | None = None
+    child: dict[str, Any] | None = Field(
+        default=None, description="Of a step that runs a saga: which, and how it stands."
+    )
 
 
 class SagaItem(Out):
@@ -250,6 +253,9 @@ class SagaOut(Out):
     )
     failure: dict[str, Any] | None = Field(
         default=None, description="What turned it back, kept to the end."
+    )
+    parent: dict[str, Any] | None = Field(
+        default=None, description="The saga and step that run this one as a child."
     )
     undoes: SagaIdText | None = Field(default=None, description="The saga that this one undoes.")
     undone_by: SagaIdText | None = Field(default=None, description="The saga that undoes this one.")

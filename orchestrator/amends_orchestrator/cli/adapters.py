@@ -44,6 +44,8 @@ class CoreViews:
         plan, saga = await self._of(row)
         shown = saga_view(plan, saga, await self._journal(row)).to_json()
         undone_by = await self._undone_by(row)
+        await self._name_children(row.identity.tenant, shown["steps"])
+        await self._name_children(row.identity.tenant, shown["tree"])
         return {
             **shown,
             **({} if undone_by is None else {"undone_by": undone_by}),
@@ -61,6 +63,17 @@ class CoreViews:
         key = undo_start_key(identity.saga_id)
         found = await self._reads.by_key(identity.tenant, identity.definition, key)
         return None if found is None else found.identity.saga_id
+
+    async def _name_children(self, tenant: str, steps: Sequence[Json]) -> None:
+        """Of steps that run a saga: which it is, and how it stands."""
+        for step in steps:
+            child = step.get("child")
+            if child is not None and "saga_id" not in child:
+                found = await self._reads.by_key(tenant, child["definition"], child["key"])
+                if found is not None:
+                    child["saga_id"] = found.identity.saga_id
+                    child["status"] = found.status.value
+            await self._name_children(tenant, step.get("children", ()))
 
     async def undo_plan(self, row: SagaRow) -> Json:
         """What a compensation would do now, in order."""
