@@ -8,7 +8,8 @@ and by slots behind it.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -23,7 +24,7 @@ from amends_participants.runtime.database import Database
 from amends_participants.runtime.outside import Job
 from amends_participants.runtime.publishing import publish_surely
 from amends_participants.runtime.replies import reply_message
-from amends_participants.runtime.scope import Scope
+from amends_participants.runtime.scope import Scope, clock
 from amends_participants.runtime.settings import ParticipantSettings
 from amends_participants.runtime.upkeep import Upkeep
 from amends_participants.trace import NoTracing, Tracing
@@ -49,6 +50,7 @@ class Runtime:
         *,
         tracing: Tracing | None = None,
         database: Database | None = None,
+        now: Callable[[], datetime] = clock,
     ) -> None:
         app.check()
         self._transport = transport
@@ -61,6 +63,7 @@ class Runtime:
             topology=Topology(settings.prefix),
             settings=settings,
             instance=uuid4(),
+            now=now,
         )
         self._tracing.watch(self.scope.database.engine)
         self._queues = self.scope.topology.service_queues(app.service)
@@ -68,7 +71,8 @@ class Runtime:
             self.scope, self._tracing, self._publish, self._say, self._crowded
         )
         self._upkeep = Upkeep(self.scope, transport, self._answering.active, self._revive)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        """What is at work now."""
         self._stopping = asyncio.Event()
         self._running = False
 
@@ -117,10 +121,10 @@ class Runtime:
         for queue in self._queues:
             await self._transport.cancel(queue.name)
         await _ended(receiving)
-        if self._tasks:
-            log.info("%s: finishing %d commands", self.scope.service, len(self._tasks))
-            await asyncio.wait(self._tasks, timeout=self._settings.drain_s)
-        await _ended(*self._tasks)
+        if self.tasks:
+            log.info("%s: finishing %d commands", self.scope.service, len(self.tasks))
+            await asyncio.wait(self.tasks, timeout=self._settings.drain_s)
+        await _ended(*self.tasks)
         await self._answering.close()
 
     async def _leave(self) -> None:
@@ -135,6 +139,10 @@ class Runtime:
             await hook()
         if self._owns_database:
             await self.scope.database.close()
+
+    async def sweep(self) -> None:
+        """Look for what dead instances left and for replies that nobody confirmed, once."""
+        await self._upkeep.sweep()
 
     # --- receiving -----------------------------------------------------------------------------
 
@@ -154,14 +162,14 @@ class Runtime:
     async def _receive(self) -> None:
         while True:
             for delivery in await self._transport.arrived(ARRIVED_MAX, None):
-                self._spawn(self._deal_with(delivery))
+                self._spawn(self.deal_with(delivery))
 
     def _spawn(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
-    async def _deal_with(self, delivery: Delivery) -> None:
+    async def deal_with(self, delivery: Delivery) -> None:
         """Answer one delivery, whatever it is. Nothing but a cancellation leaves here."""
         try:
             command = decode_command(delivery.message)
