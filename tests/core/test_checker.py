@@ -17,6 +17,7 @@ from amends_orchestrator.core.checker import (
     Commit,
     Decided,
     Effect,
+    Heard,
     History,
     Made,
     SagaPast,
@@ -112,6 +113,7 @@ def good() -> History:
             Asked(tenant="other", what="cancel", answer="refused", saga_id=SAGA),
         ),
         decided=(),
+        heard=(Heard(order=5, saga_id=SAGA, path=A),),
         quiet_at=20,
         calm=True,
     )
@@ -197,8 +199,8 @@ def asks(*asked: Asked) -> History:
 
 def started(**fields: Any) -> Asked:
     """An answered start."""
-    whole = {"tenant": "default", "what": "start", "answer": "applied", "saga_id": SAGA} | fields
-    return Asked(**whole)
+    whole: dict[str, Any] = {"tenant": "default", "what": "start", "answer": "applied"}
+    return Asked(**{**whole, "saga_id": SAGA, **fields})
 
 
 def after_the_end() -> History:
@@ -276,6 +278,10 @@ BROKEN: list[tuple[str, Callable[[], History]]] = [
         lambda: replace(good(), published=(made(A, Op.ACTION, 0),)),
     ),
     ("10 everything is published", lambda: replace(good(), settled=frozenset())),
+    (
+        "10 decided before acknowledged",
+        lambda: replace(good(), heard=(Heard(order=2, saga_id=SAGA, path=A),)),
+    ),
     ("11 repetitions change nothing", lambda: replace(good(), quiet_at=8)),
     ("12 something wakes it", lambda: stored(wake_at=BEGAN)),
     ("12 every saga ends", endless),

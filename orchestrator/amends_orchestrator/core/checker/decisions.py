@@ -219,7 +219,7 @@ def attempts_within_budget(evidence: Evidence) -> Iterator[Broken]:
                 case _:
                     continue
             node = folded.past.plan.action_of(path)
-            if node is None or op is None or attempt == op.attempt:
+            if node is None or op is None or (op.resend and attempt == op.attempt):
                 continue
             retry = node.undo.retry if undo and node.undo is not None else node.retry
             if retry.max_attempts is not None and attempt - op.base > retry.max_attempts:

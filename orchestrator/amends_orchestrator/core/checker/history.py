@@ -90,6 +90,15 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A reply `succeeded` to an action that was acknowledged to the broker: it comes no more."""
+
+    order: int
+    saga_id: SagaId
+    path: StepPath
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A start or an operator's request, and what it was told."""
 
@@ -129,6 +138,7 @@ class History:
     settled: frozenset[str] | None = None
     """Ids that the broker has confirmed or returned."""
     effects: tuple[Effect, ...] | None = None
+    heard: tuple[Heard, ...] | None = None
     asked: tuple[Asked, ...] | None = None
     decided: tuple[Decided, ...] | None = None
     quiet_at: int | None = None

@@ -9,6 +9,7 @@ from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.folding import Entry
 from amends_orchestrator.core.checker.history import Made
+from amends_orchestrator.core.state import Doing, StepState, StepStatus
 
 _Key: TypeAlias = tuple[SagaId | None, str]
 """A saga, and what was asked of it."""
@@ -78,6 +79,29 @@ def everything_is_published(evidence: Evidence) -> Iterator[Broken]:
         if made.id not in settled and made.id not in seen:
             yield _about(made, f"message {made.id} was committed and never published")
         seen.add(made.id)
+
+
+def decided_before_acknowledged(evidence: Evidence) -> Iterator[Broken]:
+    """Promise 10: a success is acknowledged to the broker when it is in the journal, not before."""
+    folded = {one.past.identity.saga_id: one for one in evidence.folded}
+    for heard in evidence.history.heard or ():
+        one = folded.get(heard.saga_id)
+        if one is None or heard.path in one.touched:
+            continue
+        orders = [c for c in evidence.commits.get(heard.saga_id, ()) if c.order < heard.order]
+        seq = max((commit.seq for commit in orders), default=0)
+        if seq < len(one.entries):
+            step = one.entries[seq].steps.get(heard.path)
+            if step is not None and _waits(step):
+                text = "succeeded, which was acknowledged before it was journalled"
+                yield Broken(text, heard.saga_id, heard.path)
+
+
+def _waits(step: StepState) -> bool:
+    """Whether the news that its action succeeded would still be journalled."""
+    if step.known or step.alarmed or step.action.doing is Doing.CLOSED:
+        return False
+    return step.status not in (StepStatus.COMPENSATED, StepStatus.NOTHING_TO_COMPENSATE)
 
 
 def repetitions_change_nothing(evidence: Evidence) -> Iterator[Broken]:

@@ -90,6 +90,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(9, ("decided",), decisions.decisions_are_repeatable),
     Rule(10, ("committed", "published"), messages.published_after_commit),
     Rule(10, ("committed", "settled", "quiet_at"), messages.everything_is_published),
+    Rule(10, ("heard", "commits"), messages.decided_before_acknowledged),
     Rule(11, ("commits", "effects", "quiet_at"), messages.repetitions_change_nothing),
     Rule(12, (), decisions.something_wakes_it),
     Rule(12, ("calm",), decisions.every_saga_ends),
