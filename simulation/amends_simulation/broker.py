@@ -40,6 +40,8 @@ class Broker:
         """Messages not acknowledged yet."""
         self.delivered: list[tuple[str, AmqpMessage]] = []
         """Every message that was ever given to a consumer."""
+        self.gone: list[str] = []
+        """Ids of messages whose queue is gone when they are published again."""
         self.answers: Callable[[AmqpMessage], None] = _ignore
         self._queues: dict[str, _Queue] = {}
 
@@ -260,7 +262,11 @@ class Link:
     def _publish(self, message: AmqpMessage) -> PublishResult:
         broker, world = self._broker, self._broker.world
         result = PublishResult.CONFIRMED
-        match world.faults.at(self._send_point):
+        what = world.faults.at(self._send_point)
+        if message.message_id in broker.gone:
+            broker.gone.remove(message.message_id)
+            what = "returned"
+        match what:
             case "crash before":
                 self._process.die()
             case "crash after":
@@ -270,6 +276,10 @@ class Link:
                 return PublishResult.UNKNOWN
             case "unknown, arrived":
                 broker.publish(message)
+                return PublishResult.UNKNOWN
+            case "arrived, returned later" if message.mandatory and message.message_id:
+                broker.publish(message)
+                broker.gone.append(message.message_id)
                 return PublishResult.UNKNOWN
             case "returned" if message.mandatory:
                 result = PublishResult.RETURNED

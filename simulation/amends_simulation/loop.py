@@ -132,7 +132,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             events._set_running_loop(before)  # noqa: SLF001 - as above
 
     def settle(self) -> None:
-        """Run what is ready, without time passing."""
+        """Run what is ready, without time passing, however much came before."""
+        self._calls = 0
         self.run(self._now, lambda: True)
 
     def _run_ready(self) -> None:

@@ -196,28 +196,6 @@ def no_fence() -> Sequence[Patch]:
 
 
 @mutant
-def cursor_outbox() -> Sequence[Patch]:
-    """Outbox rows are looked for behind the newest that was ever seen."""
-    original = _of(MEMORYSTORE, "claim_outbox")
-
-    async def claim(self: Any, orchestrator: Any, limit: int) -> Any:
-        newest = max(
-            (row for row, (owner, _) in self.outbox.items() if owner == orchestrator), default=None
-        )
-        rows = {i: r for i, r in self.outbox.items() if newest is None or i >= newest}
-        hidden = {i: r for i, r in self.outbox.items() if i not in rows}
-        self.outbox = rows
-        found = await original(self, orchestrator, limit)
-        self.outbox = {**hidden, **self.outbox}
-        return found
-
-    return [
-        (MEMORYSTORE, "claim_outbox", claim),
-        (MEMORYSTORE, "stray_outbox", _async_constant(())),
-    ]
-
-
-@mutant
 def orphans_left() -> Sequence[Patch]:
     """Nobody takes over the outbox rows of the dead."""
     return [(MEMORYSTORE, "claim_outbox", _async_constant(()))]
@@ -243,17 +221,6 @@ def unknown_taken_for_confirmed() -> Sequence[Patch]:
 def swallowed_return() -> Sequence[Patch]:
     """A returned command is forgotten, and its step is sent no more when its time has come."""
     return [(RELAY, "_returned", _constant(None)), (DECIDE, "_on_woke", _constant(None))]
-
-
-@mutant
-def every_return_is_sure() -> Sequence[Patch]:
-    """A return is taken for proof that nobody ever got the command."""
-    original = _of(RELAY, "_returned")
-
-    def returned(self: Any, message: Any, **_: Any) -> None:
-        original(self, message, never_delivered=True)
-
-    return [(RELAY, "_returned", returned)]
 
 
 @mutant

@@ -30,11 +30,13 @@ from amends_orchestrator.core.plan import Plan
 from amends_orchestrator.core.state import Doing, Saga, SagaStatus, StepState, StepStatus
 from amends_simulation.broker import TOPOLOGY, Broker
 from amends_simulation.orchestrators import TOKENS, Shared, expire
-from amends_simulation.schedule import TIMED, Beginning, Fault, Point
+from amends_simulation.schedule import MOMENT_S, TIMED, Beginning, Fault, Point
 from amends_simulation.world import FORGED, World
 
 ASK_AGAIN_S: Final = 4.0
 LOOK_S: Final = 2.0
+RETRIES_MAX: Final = 6
+"""Then somebody takes it back by hand: only a person can tell, and a retry does not help."""
 WHAT: Final[Mapping[type, str]] = {
     CancelRequested: "cancel",
     SuspendRequested: "saga.suspended",
@@ -71,7 +73,7 @@ class People:
             self._world.later(beginning.at, self._ask, beginning)
         for fault in self._world.schedule.faults:
             if fault.point in TIMED:
-                self._world.later(fault.nth / 10, self._happen, fault)
+                self._world.later(fault.nth * MOMENT_S, self._happen, fault)
 
     # --- clients
 
@@ -281,7 +283,9 @@ class People:
                 return ResolveRequested(
                     path=path, outcome=Outcome.FAILED, reason="looked", by="ann"
                 )
-            case StepStatus.COMPENSATION_FAILED if node is not None and node.undo is not None:
+            case StepStatus.COMPENSATION_FAILED if (
+                node is not None and node.undo is not None and step.undo.attempt < RETRIES_MAX
+            ):
                 return RetryRequested(path=path, reason="mended", by="ann")
             case _:
                 return skip

@@ -39,14 +39,14 @@ WHAT: Final[Mapping[Point, tuple[str, ...]]] = {
     Point.COMMIT: ("crash before", "crash after", "lost before", "lost after", "late", "slow"),
     Point.SEND: (
         *("crash before", "crash after", "unknown, lost", "unknown, arrived"),
-        *("returned", "twice"),
+        *("returned", "arrived, returned later", "twice"),
     ),
     Point.ENGINE_ACK: ("crash before", "lost"),
     Point.COMMAND: ("late", "twice", "very late", "dead"),
     Point.REPLY: ("late", "twice", "very late"),
     Point.HANDLER: (
         *("fails", "fails", "busy", "in doubt, done", "in doubt, not done", "crash before"),
-        *("crash after", "bad output", "slow", "very slow", "expires"),
+        *("crash after", "bad output", "slow", "very slow"),
     ),
     Point.UNDO: (
         *("fails", "busy", "in doubt, done", "in doubt, not done", "crash before"),
@@ -80,7 +80,8 @@ _WEIGHTS: Final[Mapping[Point, float]] = {
 _POINTS: Final = tuple(_WEIGHTS)
 _ODDS: Final = tuple(_WEIGHTS.values())
 TIMED: Final = frozenset({Point.CLIENT, Point.PERSON, Point.LEASE})
-"""Points whose faults come at a time, in tenths of seconds, and not by count."""
+"""Points whose faults come at a time, counted in MOMENT_S, and not by count."""
+MOMENT_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Fault:
 
     def __str__(self) -> str:
         if self.point in TIMED:
-            return f"after {self.nth / 10} s {self.point}: {self.what}"
+            return f"after {self.nth * MOMENT_S:.2f} s {self.point}: {self.what}"
         return f"{self.point}, time {self.nth}: {self.what}"
 
 
@@ -143,13 +144,13 @@ class Schedule:
             )
             for n in range(count)
         )
-        many = chance.random() < 0.3
+        orchestrators = 2 if chance.random() < 0.3 else 1
         return cls(
             seed=seed,
             documents=documents,
             sagas=sagas,
-            faults=_faults(chance),
-            orchestrators=2 if many else 1,
+            faults=_faults(chance, orchestrators),
+            orchestrators=orchestrators,
             instances=2 if chance.random() < 0.3 else 1,
             partitions=chance.choice((1, 2)),
             groups=chance.random() < 0.15,
@@ -158,12 +159,15 @@ class Schedule:
         )
 
 
-def _faults(chance: random.Random) -> tuple[Fault, ...]:
+def _faults(chance: random.Random, orchestrators: int) -> tuple[Fault, ...]:
     number = chance.choices(range(9), (2, 4, 5, 4, 3, 2, 1, 1, 1))[0]
     found: dict[tuple[Point, int], Fault] = {}
-    for point in chance.choices(_POINTS, _ODDS, k=number):
-        reach = 40 if point in TIMED else 6
-        nth = 1 + int(reach * chance.random() ** 2)
+    points = chance.choices(_POINTS, _ODDS, k=number)
+    if orchestrators > 1:  # so that two believe in owning the same
+        points += chance.choices((Point.LEASE, Point.LOAD, Point.COMMIT), k=chance.randint(0, 3))
+    for point in points:
+        reach = 200 if point in TIMED else 6
+        nth = 1 + int(reach * chance.random() ** (3 if point in TIMED else 2))
         found[point, nth] = Fault(point, nth, chance.choice(WHAT[point]))
     return tuple(found.values())
 

@@ -347,6 +347,13 @@ def test_what_a_source_does_not_know_is_said() -> None:
     }
 
 
+def test_a_journal_that_lost_rows_is_reported_and_not_stumbled_over() -> None:
+    """What is left of it is still read by every rule."""
+    saga = given(definition(action("a")))
+    report = check(History(sagas=(past(saga, *saga.rows[:1]),)))
+    assert {violation.promise for violation in report.violations} == {8, 9}
+
+
 def test_a_person_may_say_otherwise() -> None:
     """Of a step that an operator skipped nobody promises what became of its effect."""
     saga = given(definition(action("a", effect="none"), action("b")))

@@ -138,7 +138,7 @@ def something_wakes_it(evidence: Evidence) -> Iterator[Broken]:
     """Promise 12: a saga that has not ended has a time at which it is looked at, early enough."""
     for folded in evidence.folded:
         stored, saga = folded.past.stored, folded.saga
-        if stored is None or folded.broken is not None:
+        if stored is None or folded.broken is not None or stored.seq != saga.seq:
             continue
         if (stored.wake_at is None) != (stored.status in TERMINAL):
             yield Broken(f"{stored.status}, and wakes at {stored.wake_at}", saga.identity.saga_id)
