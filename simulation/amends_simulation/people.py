@@ -111,8 +111,7 @@ class People:
                 created=bool(body.get("created")),
             )
         )
-        if saga_id is not None:
-            self.waiting.pop(key, None)
+        self.waiting.pop(key, None)  # a refusal is an answer, too: somebody used the key before
 
     # --- what the schedule says
 

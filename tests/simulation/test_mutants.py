@@ -6,7 +6,15 @@ from amends_simulation.mutants import MUTANTS, found
 from amends_simulation.run import run
 from amends_simulation.schedule import Schedule
 
-BEGIN: dict[str, int] = {}
+BEGIN = {
+    "losers-messages-published": 180,
+    "token-unchecked": 140,
+    "cancel-after-the-pivot": 330,
+    "any-attempt-may-fail": 100,
+    "success-repeated": 340,
+    "running-buried": 90,
+    "doubt-repeated": 110,
+}
 """Where to begin, for bugs that only few schedules bring to light; from there on is searched."""
 SEEDS_MAX = 300
 
