@@ -199,8 +199,8 @@ def asks(*asked: Asked) -> History:
 
 def started(**fields: Any) -> Asked:
     """An answered start."""
-    whole: dict[str, Any] = {"tenant": "default", "what": "start", "answer": "applied"}
-    return Asked(**{**whole, "saga_id": SAGA, **fields})
+    whole = Asked(tenant="default", what="start", answer="applied", saga_id=SAGA)
+    return replace(whole, **fields)
 
 
 def after_the_end() -> History:
