@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol, cast
+from uuid import UUID
 
 from amends_contracts.amqp import AmqpMessage, Delivery
 from amends_contracts.codec import (
@@ -35,14 +36,14 @@ from amends_contracts.messages import (
     Start,
     Trace,
 )
-from amends_contracts.names import Op, service_of, split_key, split_reply_routing_key
+from amends_contracts.names import Op, SagaId, service_of, split_key, split_reply_routing_key
 from amends_contracts.problems import Problem, ProblemType
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import CancelRequested, DeadLettered, ReplyReceived
 from amends_orchestrator.engine.catalog import Catalog, bad_output
 from amends_orchestrator.engine.dispatch import input_digest
-from amends_orchestrator.engine.ids import new_saga_id
+from amends_orchestrator.engine.ids import uuid7
 from amends_orchestrator.engine.ports import Clock, StoreUnavailable
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, Work
@@ -121,6 +122,7 @@ class Edge:
         clock: Clock,
         tenant: str,
         principal_of: PrincipalOf | None,
+        new_id: Callable[[], UUID] = uuid7,
     ) -> None:
         self._topology = topology
         self._tokens = tokens
@@ -128,6 +130,7 @@ class Edge:
         self._clock = clock
         self._tenant = tenant
         self._principal_of = principal_of
+        self._new_id = new_id
         self._speakers: dict[str, tuple[float, _Speaker]] = {}
 
     async def read(self, delivery: Delivery) -> Reading:
@@ -317,7 +320,7 @@ class Edge:
             errors = tuple(e.model_copy(update={"path": f"/input{e.path}"}) for e in errors)
             return Refused(type=ProblemType.BAD_REQUEST, detail=detail, errors=errors)
         return ForStart(
-            saga_id=new_saga_id(),
+            saga_id=SagaId(str(self._new_id())),
             tenant=tenant,
             by=by,
             start=start,
