@@ -195,7 +195,12 @@ class Engine(Process):
             relay=self.relay,
             holdings=self._holdings,
         )
-        leases = Leases(
+        self._run(intake, self._leases(store, committer, clock, intake))
+
+    def _leases(
+        self, store: "EngineStore", committer: Committer, clock: Clock, intake: Intake
+    ) -> Leases:
+        return Leases(
             self.id,
             store,
             self._link,
@@ -203,13 +208,15 @@ class Engine(Process):
             committer,
             TOPOLOGY,
             clock,
-            tasks=tasks,
+            tasks=_Tasks(self),
             inbox=self.inbox,
             holdings=self._holdings,
             boundary=intake.boundary,
             lease_s=LEASE_S,
             prefetch=100,
         )
+
+    def _run(self, intake: Intake, leases: Leases) -> None:
         for loop in (intake.run, leases.run, leases.follow):
             self.begin(loop())
 

@@ -11,7 +11,7 @@ BEGIN = {
     "token-unchecked": 140,
     "cancel-after-the-pivot": 330,
     "any-attempt-may-fail": 100,
-    "success-repeated": 340,
+    "success-repeated": 460,
     "running-buried": 90,
     "doubt-repeated": 110,
 }
