@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from amends_contracts.amqp import AmqpMessage
+from amends_amqp.dead_letters import rejected
+from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag, PublishResult
 from amends_contracts.names import service_of
 from amends_contracts.topology import Queue, Topology
-from amends_orchestrator.engine.ports import Delivery, DeliveryTag, PublishResult
-from amends_orchestrator.transport.frames import rejected
 from amends_simulation.schedule import Point
 from amends_simulation.world import Process, World
 

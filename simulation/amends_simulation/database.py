@@ -111,10 +111,20 @@ class Connection:
             raise DBAPIError(statement, None, Locked())
         return _Result(STATEMENTS[statement](self, *values))
 
-    def roll_back(self) -> None:
-        """As if it had never begun."""
-        for undo in reversed(self._undo):
+    async def get_raw_connection(self) -> "_Raw":
+        """What the driver gives."""
+        return _Raw(_Driver(self))
+
+    def mark(self) -> tuple[int, int]:
+        """How far the transaction is: a savepoint."""
+        return len(self._undo), len(self.effects)
+
+    def roll_back(self, to: tuple[int, int] = (0, 0)) -> None:
+        """As if nothing had been done after this mark."""
+        statements, effects = to
+        for undo in reversed(self._undo[statements:]):
             undo()
+        del self._undo[statements:], self.effects[effects:]
 
     def put(self, table: dict[Any, Any], key: Any, row: Any) -> None:
         """Write a row, so that it can be taken back."""
@@ -136,6 +146,27 @@ class Connection:
         row = self.tables.barrier.get(key)
         if row is not None:
             self.put(self.tables.barrier, key, _changed(row, columns))
+
+
+@dataclass(slots=True)
+class _Driver:
+    """The driver's connection, as far as the SDK puts savepoints on it."""
+
+    connection: Connection
+    mark: tuple[int, int] = (0, 0)
+
+    async def execute(self, statement: str) -> None:
+        """One savepoint, which moves along, or back to it."""
+        if statement.startswith("ROLLBACK TO SAVEPOINT"):
+            self.connection.roll_back(self.mark)
+        else:
+            assert "SAVEPOINT" in statement, statement
+            self.mark = self.connection.mark()
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    driver_connection: _Driver
 
 
 def _changed(row: _Barrier, columns: Mapping[str, Any]) -> _Barrier:
@@ -210,38 +241,36 @@ def _open_action(c: Connection, key: str, service: str, command: str, digest: st
     return ((key,),)
 
 
-def _open_actions(
-    c: Connection, service: str, keys: list[str], commands: list[str], digests: list[str]
-) -> Rows:
-    found: list[Any] = []
-    for key, command, digest in sorted(zip(keys, commands, digests, strict=True)):
-        found += _open_action(c, key, service, command, digest)
-    return found
+def _known_keys(c: Connection, keys: list[str]) -> Rows:
+    return [(key,) for key in keys if key in c.tables.barrier]
 
 
-def _close_opened(c: Connection, keys: list[str]) -> Rows:
-    for key in keys:
-        if c.tables.barrier[key].state == "running":
-            c.delete(c.tables.barrier, key)
-    return ()
+def _record_actions(c: Connection, service: str, *columns: list[Any]) -> Rows:
+    """Rows that are new; keys, types, states, attempts, digests, and what was answered."""
+    made: list[Any] = []
+    for key, command, state, attempt, digest, *told in sorted(zip(*columns, strict=True)):
+        if key not in c.tables.barrier:
+            row = _Barrier(key, service, command, "action", state, attempt, digest, None, *told)
+            c.put(c.tables.barrier, key, row)
+            made.append((key,))
+    return made
 
 
-def _record_successes(
-    c: Connection,
-    service: str,
-    keys: list[str],
-    commands: list[str],
-    attempts: list[int],
-    bodies: list[bytes],
-    usages: list[str | None],
-) -> Rows:
-    for key, command, attempt, body, usage in zip(
-        keys, commands, attempts, bodies, usages, strict=True
-    ):
-        row = c.tables.barrier.get(key) or _Barrier(key, service, command, "action", "")
-        said = {"state": "succeeded", "outcome": "succeeded", "body": body, "usage": usage}
-        c.put(c.tables.barrier, key, _changed(row, said | {"attempt_closed": attempt}))
-    return ()
+def _record_undos(c: Connection, service: str, *columns: list[Any]) -> Rows:
+    """Compensations with their answers, and actions with the key of what has undone them."""
+    made: list[Any] = []
+    for key, command, state, attempt, *told, undo in sorted(zip(*columns, strict=True)):
+        row = c.tables.barrier.get(key)
+        if undo is not None:
+            assert row is not None, f"{key} is undone and not there"
+            c.change(key, state=state, undo_key=undo)
+        elif row is None or row.attempt_closed < attempt:
+            new = _Barrier(key, service, command, "compensation", state, attempt, None, None, *told)
+            c.put(c.tables.barrier, key, new)
+        else:
+            continue
+        made.append((key,))
+    return made
 
 
 def _bury(c: Connection, key: str, service: str, command: str, closed: int, undo: str) -> Rows:
@@ -424,12 +453,13 @@ def _give_back(c: Connection, key: str, tenant: str | None, sure: bool) -> Rows:
 
 _BY_NAME: Final[Mapping[str, Callable[..., Rows]]] = {
     "open_action": _open_action,
-    "open_actions": _open_actions,
-    "close_opened": _close_opened,
-    "record_successes": _record_successes,
+    "known_keys": _known_keys,
+    "record_actions": _record_actions,
+    "record_undos": _record_undos,
     "bury": _bury,
     "close_absent": _close_absent,
     "lock_rows": _lock_rows,
+    "lock_free_rows": _lock_rows,
     "read_row": _read_row,
     "reopen_action": _reopen_action,
     "close_attempts": _close_attempts,

@@ -411,6 +411,10 @@ class EngineStore:
         """As the store does."""
         return await self._store.definition(name, version)
 
+    async def is_retired(self, name: str, version: int) -> bool:
+        """As the store does."""
+        return await self._store.is_retired(name, version)
+
 
 def _tell(world: World, name: str, write: Any) -> None:
     key = write.identity.key

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from amends_contracts.amqp import Delivery, PublishResult
 from amends_contracts.codec import decode_command, encode_reply
 from amends_contracts.command import Command
 from amends_contracts.messages import Command as CommandMessage
@@ -20,7 +21,6 @@ from amends_contracts.messages import Effect as EffectClass
 from amends_contracts.messages import Outcome, Reply, to_body
 from amends_contracts.names import Key, MessageId, Op
 from amends_contracts.problems import PROBLEM_CONTENT_TYPE
-from amends_orchestrator.engine.ports import Delivery, PublishResult
 from amends_participants import Effect, Failed, Participant, Undo, Unknown
 from amends_participants.runtime.runtime import Runtime
 from amends_participants.runtime.settings import ParticipantSettings
@@ -197,7 +197,7 @@ class Service(Process):
             await asyncio.sleep(SWEEP_S)
 
     def _receive(self, delivery: Delivery) -> None:
-        self._runtime.take(delivery)
+        self.call(self._runtime.take, delivery)
 
     def end(self) -> None:
         """With what the runtime has begun by itself."""

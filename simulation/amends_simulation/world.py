@@ -46,6 +46,10 @@ class Process:
         self._tasks[task] = None
         task.add_done_callback(self._ended)
 
+    def call(self, work: Callable[..., object], *args: object) -> None:
+        """Call something that begins tasks of its own, as code of this process."""
+        self._context.copy().run(work, *args)
+
     def end(self) -> None:
         """The run is over."""
         self.alive = False

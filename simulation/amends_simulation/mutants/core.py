@@ -27,7 +27,7 @@ def wrong_order() -> Sequence[Patch]:
     def sequence(work: Any, nodes: Any, prefix: str) -> bool:
         return all(visit(work, node, prefix) for node in nodes)
 
-    return [(COMPENSATION, "_sequence", sequence)]
+    return _undoing(sequence)
 
 
 @mutant
@@ -39,7 +39,12 @@ def all_at_once() -> Sequence[Patch]:
         done = [visit(work, node, prefix) for node in reversed(nodes)]
         return all(done)
 
-    return [(COMPENSATION, "_sequence", sequence)]
+    return _undoing(sequence)
+
+
+def _undoing(sequence: Any) -> Sequence[Patch]:
+    """Sequences are undone so, of the saga and of a failed plan."""
+    return [(COMPENSATION, "undo_sequence", sequence), (FORWARD, "undo_sequence", sequence)]
 
 
 @mutant

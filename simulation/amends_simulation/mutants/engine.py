@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from amends_orchestrator.engine.ports import Conflict, PublishResult, StoreUnavailable
+from amends_contracts.amqp import PublishResult
+from amends_orchestrator.engine.ports import Conflict, StoreUnavailable
 from amends_simulation.mutants.table import Patch, answers, answers_later, mutant, real
 
 INTAKE: Final = "amends_orchestrator.engine.intake:Intake"

@@ -10,11 +10,11 @@ from amends_contracts.names import StepPath
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.checker.history import SagaPast
 from amends_orchestrator.core.decision import JournalRow
-from amends_orchestrator.core.evolve import Draft, empty
+from amends_orchestrator.core.evolve import Draft
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.core.plan import ActionNode, Plan, Sequence, children
-from amends_orchestrator.core.state import Saga, StepState
+from amends_orchestrator.core.state import Saga, State, StepState
 from amends_orchestrator.core.state_json import state_to_json
 
 
@@ -54,7 +54,7 @@ class Folded:
 
 def fold(past: SagaPast, seqs: frozenset[int]) -> Folded:
     """Fold a journal; what cannot be folded ends it early, said in `broken`."""
-    draft = Draft(empty(past.rows[0].at))
+    draft = Draft(State(at=past.rows[0].at))
     entries: list[Entry] = []
     states: dict[int, Json] = {}
     broken: str | None = None
