@@ -119,7 +119,9 @@ async def one(
 
 
 @routes.post(
-    "/{name}/{version}/retire", response_model=DefinitionItem, responses=problems(404, 409, 422)
+    "/{name}/{version}/retire",
+    response_model=DefinitionItem,
+    responses=problems(400, 404, 409, 413, 415, 422),
 )
 @needs(Scope.ADMIN)
 async def retire(

@@ -105,6 +105,8 @@ class _Lane:
         settings = scope.settings
         self._pace = Pace(settings.group_pace_ms / 1000, settings.group_pace_busy_ms / 1000)
         self._between_s = self._pace.between_s
+        self._members_max = settings.group_max
+        """Halved when others are in the way of a group: a small one has few locks, and briefly."""
         self._not_before = 0.0
         self._waiting: deque[Member] = deque()
         self._is_led = False
@@ -156,7 +158,7 @@ class _Lane:
         """Those that wait longest. What cannot be in a group by now goes alone."""
         members: dict[Key, Member] = {}
         later: list[Member] = []
-        while self._waiting and len(members) < self._scope.settings.group_max:
+        while self._waiting and len(members) < self._members_max:
             member = self._waiting.popleft()
             if member.key in self._single or self.is_apart(member.command):
                 self._alone(member)
@@ -203,11 +205,15 @@ class _Lane:
                     )
             except Spoiled as spoiled:
                 has_failed = not spoiled.by_database
+                if spoiled.by_database:
+                    self._members_max = max(2, self._members_max // 2)
             except Exception:
                 if has_failed:
                     self._set_apart(members, SPOILED_APART_S)
                 raise
             else:
+                room = self._members_max + self._members_max // 8 + 1
+                self._members_max = min(self._scope.settings.group_max, room)
                 self._note(settled)
                 return settled
         return Settled()
