@@ -41,11 +41,16 @@ FENCED: Final = b'{"type":"amends:fenced"}'
 # --- handlers ------------------------------------------------------------------------------------
 
 
-async def _before(point: Point) -> tuple[World, str | None]:
-    """What the schedule wants of this call, as far as it comes before the effect."""
+async def _before(point: Point, key: Key | None = None) -> tuple[World, str | None]:
+    """What the schedule wants of this call, as far as it comes before the effect.
+
+    Nobody says `failed` of what is there under the key: it speaks for all attempts so far.
+    """
     process = PROCESS.get()
     process.check()
     what = process.world.faults.at(point)
+    if what in ("fails", "busy") and key is not None and process.world.look(key) is not None:
+        what = None
     match what:
         case "crash before":
             process.die()
@@ -91,7 +96,7 @@ def _outside(name: str, effect_class: EffectClass) -> Participant:
 
     @app.action(Do)
     async def act(effect: Effect) -> Output:
-        world, what = await _before(Point.HANDLER)
+        world, what = await _before(Point.HANDLER, effect.key)
         receipt = world.take(effect.key, effect.tenant, honours=honours)
         _after(what)
         return _output(receipt, what)
@@ -268,7 +273,7 @@ class Plain(Process):
         if known is not None:
             return known
         try:
-            world, what = await _before(Point.HANDLER)
+            world, what = await _before(Point.HANDLER, command.key)
         except Failed as failed:
             body = to_body(failed.problem.to_json())
             row = _Row(Outcome.FAILED, body, command.attempt, again=failed.retryable)
