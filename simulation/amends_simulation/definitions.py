@@ -41,6 +41,12 @@ class Maker:
         """Whether the pivot stands before."""
         self.known: list[str] = []
         """Steps whose output is surely there."""
+        self.lists: list[str] = []
+        """Steps in an `each` that is over: outside, their outputs are a list."""
+        self.item = False
+        """Whether an `each` is around."""
+        self.failure = False
+        """Whether a plan is around that comes after one that failed."""
 
     def name(self, prefix: str) -> str:
         """A new step id."""
@@ -53,17 +59,21 @@ class Maker:
 
     def sequence(self, depth: int, most: int = 3) -> Steps:
         """Steps one after another; inside, only what stands before can be referred to."""
-        known = list(self.known)
+        known, lists = list(self.known), list(self.lists)
         steps: Steps = []
         for _ in range(self.chance.randint(1, most)):
             if self.left > 0 or not steps:
                 steps.append(self.step(depth))
-        self.known = known
+        self.known, self.lists = known, lists
         return steps
 
     def step(self, depth: int) -> Json:
         """One step of a random kind."""
-        kinds = [kind for kind in KINDS if depth > 0 or kind is action]
+        kinds = [
+            kind
+            for kind in KINDS
+            if (depth > 0 or kind is action) and not (self.after and kind in BEFORE_THE_PIVOT)
+        ]
         (kind,) = self.chance.choices(kinds, [KINDS[kind] for kind in kinds])
         return kind(self, depth)
 
@@ -77,12 +87,14 @@ def action(maker: Maker, _: int) -> Json:
     number = "${ input.n }"
     if maker.known and maker.flip(0.3):
         number = f"${{ steps.{chance.choice(maker.known)}.output.n }}"
+    elif maker.item and maker.flip(0.5):
+        number = "${ item }"
     fields: dict[str, Any] = {
         "kind": "action",
         "id": name,
         "command": f"{service}.do",
         "effect": SERVICES[service],
-        "input": {"n": number, "step": name},
+        "input": {"n": number, "step": name, **_seen(maker)},
         "retry": _FOREVER if maker.after else _retry(chance.randint(1, 3)),
         "timeout": f"PT{chance.randint(1, 6)}S",
     }
@@ -99,6 +111,13 @@ def action(maker: Maker, _: int) -> Json:
     if not {"on_failure", "when"} & fields.keys():
         maker.known.append(name)
     return fields
+
+
+def _seen(maker: Maker) -> dict[str, Json]:
+    """What an action sees of loops that are over, or of the plan that failed before."""
+    if maker.lists and maker.flip(0.4):
+        return {"seen": f"${{ steps.{maker.chance.choice(maker.lists)}.output }}"}
+    return {"seen": "${ failure.type }"} if maker.failure and maker.flip(0.4) else {}
 
 
 def _compensation(maker: Maker, *, probe: bool) -> Json:
@@ -129,12 +148,69 @@ def choice(maker: Maker, depth: int) -> Json:
     return {"kind": "choice", "id": maker.name("c"), "cases": [case], "otherwise": otherwise}
 
 
+def each(maker: Maker, depth: int) -> Json:
+    """Up to three items, one after the other or several at once."""
+    chance, around = maker.chance, maker.item
+    maker.item = True
+    name, steps = maker.name("e"), maker.sequence(depth - 1, 2)
+    maker.item = around
+    if not around:  # within another one, it is a list only after that one
+        maker.lists += [step["id"] for step in steps if step["kind"] == "action"]
+    return {
+        "kind": "each",
+        "id": name,
+        "items": [
+            chance.randrange(3) for _ in range(chance.choices((0, 1, 2, 3), (1, 2, 4, 3))[0])
+        ],
+        "concurrency": chance.choice((1, 1, 2, 3)),
+        "steps": steps,
+    }
+
+
+def repeat(maker: Maker, depth: int) -> Json:
+    """Up to three iterations; now and then `until` does not hold after the last one."""
+    name, turns = maker.name("r"), maker.chance.randint(1, 3)
+    return {
+        "kind": "repeat",
+        "id": name,
+        "until": f"${{ turn >= {turns} }}",
+        "max": turns - 1 if turns > 1 and maker.flip(0.1) else 3,
+        "steps": maker.sequence(depth - 1, 2),
+    }
+
+
+def alternatives(maker: Maker, depth: int) -> Json:
+    """Two or three plans."""
+    around = maker.failure
+    plans: list[Json] = []
+    for name in "pqr"[: maker.chance.randint(2, 3)]:
+        plans.append({"name": name, "steps": maker.sequence(depth - 1, 2)})
+        maker.failure = True
+    maker.failure = around
+    return {"kind": "alternatives", "id": maker.name("w"), "plans": plans}
+
+
+def wait(maker: Maker, _: int) -> Json:
+    """A moment, or until a time that may be past."""
+    chance = maker.chance
+    fields: dict[str, Json] = {"for": f"PT{chance.randint(1, 30) / 10}S"}
+    if maker.flip(0.3):
+        fields = {"until": f"2031-03-01T12:00:{chance.randint(0, 5):02d}Z"}
+    return {"kind": "wait", "id": maker.name("t"), **fields}
+
+
 KINDS: Final[Mapping[Callable[[Maker, int], Json], float]] = {
     action: 7,
     parallel: 2,
     choice: 1,
+    each: 1.2,
+    repeat: 1,
+    alternatives: 1.5,
+    wait: 0.7,
 }
 """How often each kind of step is made. A new kind is a function above and a line here."""
+BEFORE_THE_PIVOT: Final = frozenset({repeat, alternatives})
+"""What the verifier refuses behind it."""
 
 
 def _pivot(maker: Maker) -> Json:

@@ -90,6 +90,7 @@ def _outside(name: str, effect_class: EffectClass) -> Participant:
     class Do(Command[Output], name=f"{name}.do", effect=effect_class):
         n: int | None = None
         step: str = ""
+        seen: Any = None
 
     app = Participant(name)
     honours = effect_class is EffectClass.KEYED
@@ -126,6 +127,7 @@ def _inside(name: str) -> Participant:
     class Do(Command[Output], name=f"{name}.do", effect="transactional"):
         n: int | None = None
         step: str = ""
+        seen: Any = None
 
     app = Participant(name)
 

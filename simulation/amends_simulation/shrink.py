@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
+from amends_contracts.definition import Definition
 from amends_contracts.messages import Json
-from amends_simulation.run import Outcome, run
+from amends_orchestrator.core import verify
+from amends_simulation.run import EXPRESSIONS, Outcome, run
 from amends_simulation.schedule import Schedule
 
 RUNS_MAX = 400
@@ -48,7 +50,7 @@ def _smaller(schedule: Schedule) -> Iterator[Schedule]:
         for steps in _fewer(document["steps"]):
             documents = list(schedule.documents)
             documents[n] = {**document, "steps": steps}
-            if steps and _is_whole(steps):
+            if steps and _is_whole(documents[n]):
                 yield replace(schedule, documents=tuple(documents))
 
 
@@ -82,6 +84,10 @@ def _bodies(step: Json) -> list[list[Json]]:
             return list(step["branches"].values())
         case "choice":
             return [*(case["steps"] for case in step["cases"]), step["otherwise"]]
+        case "each" | "repeat":
+            return [step["steps"]]
+        case "alternatives":
+            return [plan["steps"] for plan in step["plans"]]
         case _:
             return []
 
@@ -102,9 +108,6 @@ def _with(step: Json, body: list[Json], fewer: list[Json]) -> Json:
     return put(step)
 
 
-def _is_whole(steps: list[Json]) -> bool:
-    """Whether every step that is referred to is there, and no branch is empty."""
-    text = str(steps)
-    known = {part.split("'")[0] for part in text.split("'id': '")[1:]}
-    referred = {part.split(".")[0] for part in text.split("steps.")[1:]}
-    return referred <= known and "'x': []" not in text and "'y': []" not in text
+def _is_whole(document: Json) -> bool:
+    """Whether it could be registered: what is referred to is there, and no body is empty."""
+    return not verify(Definition.model_validate(document), {}, EXPRESSIONS)

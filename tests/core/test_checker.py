@@ -24,8 +24,21 @@ from amends_orchestrator.core.checker import (
     Stored,
     check,
 )
+from amends_orchestrator.core.checker.order import precedes
 from amends_orchestrator.core.inputs import CancelRequested
-from core.dsl import BEGAN, IDENTITY, Scenario, action, definition, failed, given, succeeded
+from core.dsl import (
+    BEGAN,
+    IDENTITY,
+    Scenario,
+    action,
+    alternatives,
+    definition,
+    each,
+    failed,
+    given,
+    repeat,
+    succeeded,
+)
 
 SAGA = IDENTITY.saga_id
 OTHER = SagaId("0195f1c0-0000-7000-8000-000000000002")
@@ -164,6 +177,67 @@ def undone_too_early() -> History:
     return History(sagas=(replace(past(saga, *rows), stored=None),))
 
 
+def journal_of(saga: Scenario, rows: Iterable[JournalRow]) -> History:
+    """The saga's plan, and another journal."""
+    return History(sagas=(replace(past(saga, *renumbered(rows)), stored=None),))
+
+
+def tried_another_plan() -> Scenario:
+    """The first plan did a, failed at b and was undone; the second did c."""
+    saga = given(definition(alternatives("way", p=[action("a"), action("b")], q=[action("c")])))
+    saga.expect("as.do").reply(succeeded(n=1))
+    saga.expect("bs.do").reply(failed())
+    saga.expect("as.undo").reply(succeeded())
+    saga.expect("cs.do").reply(succeeded(n=3))
+    return saga
+
+
+def next_plan_too_early() -> History:
+    """The second plan begins, and nothing of the first is undone."""
+    saga = tried_another_plan()
+    return journal_of(saga, (row for row in saga.rows if not row.kind.startswith("undo.")))
+
+
+def undone_and_not_turned_back() -> History:
+    """A is undone although the saga is on its way forward."""
+    rows = ran().rows
+    return with_rows(*renumbered(row for row in rows if row.kind != "saga.compensating"))
+
+
+def begun_going_back() -> History:
+    """Another step begins when the saga has turned back."""
+    rows = ran().rows
+    back = next(n for n, row in enumerate(rows) if row.kind == "saga.compensating")
+    begun = next(row for row in rows if row.kind == "step.dispatched")
+    return with_rows(*renumbered([*rows[: back + 1], replace(begun, step=StepPath("c"))]))
+
+
+def an_iteration_too_many() -> History:
+    """The second iteration is called the third, and two are allowed."""
+    saga = given(definition(repeat("poll", "${ turn == 2 }", action("a"), turns=2)))
+    for _ in range(2):
+        saga.expect("as.do").reply(succeeded(n=1))
+    turned = [
+        replace(row, data={**row.data, "turn": 3}) if row.kind == "step.turned" else row
+        for row in saga.rows
+    ]
+    return journal_of(saga, turned[: 1 + [row.kind for row in turned].index("step.turned")])
+
+
+def iterations_undone_from_the_first() -> History:
+    """Both iterations were undone, the first one first."""
+    saga = given(
+        definition(repeat("poll", "${ turn == 2 }", action("a")), action("b")),
+    )
+    for _ in range(2):
+        saga.expect("as.do").reply(succeeded(n=1))
+    saga.expect("bs.do").reply(failed())
+    first, second = StepPath("poll#1.a"), StepPath("poll#2.a")
+    taken = (effect(first, Change.TAKEN, 1), effect(second, Change.TAKEN, 2))
+    undone = (effect(first, Change.UNDONE, 3), effect(second, Change.UNDONE, 4))
+    return History(sagas=(past(saga),), effects=(*taken, *undone))
+
+
 def undone_in_the_wrong_order() -> History:
     """Both were undone, a first."""
     saga = given(definition(action("a"), action("b"), action("c")))
@@ -251,6 +325,9 @@ BROKEN: list[tuple[str, Callable[[], History]]] = [
         lambda: with_effects(effect(A, Change.BURIED, 2), effect(A, Change.TAKEN, 3)),
     ),
     ("5 compensated in order", undone_too_early),
+    ("5 plans begin clean", next_plan_too_early),
+    ("5 undone where turned back", undone_and_not_turned_back),
+    ("5 nothing begins there", begun_going_back),
     ("5 undone in order", undone_in_the_wrong_order),
     (
         "6 intent before dispatch",
@@ -302,6 +379,7 @@ BROKEN: list[tuple[str, Callable[[], History]]] = [
     ),
     ("14 no timer is early", lambda: moved("step.dispatched", -timedelta(seconds=1), nth=2)),
     ("14 attempts within budget", too_many_attempts),
+    ("14 loops within limits", an_iteration_too_many),
     (
         "15 tenants are apart",
         lambda: replace(good(), committed=(made(A, Op.ACTION, 1, tenant="another"),)),
@@ -333,6 +411,52 @@ def test_every_rule_has_its_broken_history() -> None:
 def test_a_good_history_passes(history: History) -> None:
     """What went as promised breaks no rule."""
     assert check(history).violations == ()
+
+
+def test_a_failed_plan_is_undone_and_the_saga_completed() -> None:
+    """What the plan that failed did is undone before the next one begins, and breaks no rule."""
+    saga = tried_another_plan()
+    a = (effect(A, Change.TAKEN, 1), effect(A, Change.UNDONE, 2))
+    c = effect(StepPath("c"), Change.TAKEN, 3, receipt={"n": 3})
+    history = History(sagas=(past(saga),), effects=(*a, c), quiet_at=9)
+    assert check(history).violations == ()
+    left = replace(history, effects=(a[0], c))
+    assert {violation.promise for violation in check(left).violations} == {3}
+
+
+def test_iterations_are_undone_latest_first() -> None:
+    """The world's side of promise 5 goes by instances."""
+    report = check(iterations_undone_from_the_first(), {5})
+    assert [violation.text for violation in report.violations] == [
+        "was undone before poll#2.a, which comes after it"
+    ]
+
+
+PLACES = definition(
+    each("legs", [1, 2], action("a"), action("b")),
+    each("free", [1, 2], action("c"), action("d"), concurrency=2),
+    repeat("poll", "${ turn == 2 }", alternatives("way", p=[action("e")], q=[action("f")])),
+    action("g"),
+)
+BEFORE = [
+    ("legs[0].a", "legs[0].b"),
+    ("legs[0].b", "legs[1].a"),
+    ("legs[1].b", "free[0].c"),
+    ("free[1].c", "free[1].d"),
+    ("free[0].d", "poll#1.e"),
+    ("poll#1.f", "poll#2.e"),
+    ("poll#2.f", "g"),
+]
+FREE = [("free[0].c", "free[1].c"), ("free[0].c", "free[1].d"), ("poll#1.e", "poll#1.f")]
+
+
+def test_the_order_of_instances() -> None:
+    """Items one after the other, or free; iterations in turn; plans of which one holds."""
+    plan = given(PLACES).plan
+    found = [(a, b) for a, b in BEFORE + FREE if precedes(plan, StepPath(a), StepPath(b))]
+    assert found == BEFORE
+    back = [(a, b) for a, b in BEFORE + FREE if precedes(plan, StepPath(b), StepPath(a))]
+    assert back == []
 
 
 def test_what_a_source_does_not_know_is_said() -> None:

@@ -7,10 +7,13 @@ from amends_simulation.run import run
 from amends_simulation.schedule import Schedule
 
 BEGIN = {
-    "losers-messages-published": 180,
+    "losers-messages-published": 330,
     "token-unchecked": 140,
     "cancel-after-the-pivot": 330,
-    "any-attempt-may-fail": 100,
+    "any-attempt-may-fail": 600,
+    "failed-plan-goes-on": 2590,
+    "tenant-unchecked": 340,
+    "probe-without-looking": 450,
     "success-repeated": 460,
     "running-buried": 90,
     "doubt-repeated": 110,

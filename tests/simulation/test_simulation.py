@@ -4,14 +4,27 @@ from dataclasses import replace
 
 import pytest
 
+from amends_contracts.definition import Definition
+from amends_orchestrator.core import verify
+from amends_orchestrator.core.undo_debt import steps_in
 from amends_simulation.campaign import run_seeds
-from amends_simulation.run import run
+from amends_simulation.definitions import KINDS
+from amends_simulation.run import EXPRESSIONS, run
 from amends_simulation.schedule import Fault, Point, Schedule
 
 
 def test_a_hundred_lives_keep_every_promise() -> None:
     """A first look at every change: random plans, random faults, all rules asked."""
     assert run_seeds(0, 100).failures == []
+
+
+def test_random_definitions_could_be_registered() -> None:
+    """The verifier has nothing against them, and every kind of step that runs is among them."""
+    documents = [d for seed in range(150) for d in Schedule.of(seed).documents]
+    whole = [Definition.model_validate(document) for document in documents]
+    assert [d for d in whole if verify(d, {}, EXPRESSIONS)] == []
+    kinds = {step["kind"] for document in documents for step in steps_in(document)}
+    assert kinds == {function.__name__ for function in KINDS}
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
+from amends_orchestrator.core.journal import StepLeft
 from amends_orchestrator.core.outcomes import expire_action, fail
 from amends_orchestrator.core.state import Doing, StepStatus
 from amends_simulation.mutants.table import Patch, answers, mutant, real
@@ -13,9 +14,11 @@ from amends_simulation.mutants.table import Patch, answers, mutant, real
 COMPENSATION: Final = "amends_orchestrator.core.compensation"
 DECIDE: Final = "amends_orchestrator.core.decide"
 FORWARD: Final = "amends_orchestrator.core.forward"
+LOOPS: Final = "amends_orchestrator.core.loops"
 OPERATOR: Final = "amends_orchestrator.core.operator"
 OUTCOMES: Final = "amends_orchestrator.core.outcomes"
 REPLIES: Final = "amends_orchestrator.core.replies"
+SAVEPOINTS: Final = "amends_orchestrator.core.savepoints"
 CORE_WORK: Final = "amends_orchestrator.core.work"
 
 
@@ -45,6 +48,105 @@ def all_at_once() -> Sequence[Patch]:
 def _undoing(sequence: Any) -> Sequence[Patch]:
     """Sequences are undone so, of the saga and of a failed plan."""
     return [(COMPENSATION, "undo_sequence", sequence), (FORWARD, "undo_sequence", sequence)]
+
+
+@mutant
+def loops_undone_from_their_beginning() -> Sequence[Patch]:
+    """The first item, or iteration, is undone first."""
+    original = real(LOOPS, "_undo_frames")
+
+    def undo(work: Any, body: Any, path: Any, prefixes: Any, *rest: Any, **how: Any) -> bool:
+        return original(work, body, path, list(reversed(prefixes)), *rest, **how)
+
+    return [(LOOPS, "_undo_frames", undo)]
+
+
+@mutant
+def loops_undone_at_once() -> Sequence[Patch]:
+    """Iterations are undone freely of each other."""
+    original = real(LOOPS, "_undo_frames")
+
+    def undo(*all_of_it: Any, **_: bool) -> bool:
+        return original(*all_of_it, freely=True)
+
+    return [(LOOPS, "_undo_frames", undo)]
+
+
+@mutant
+def last_item_forgotten() -> Sequence[Patch]:
+    """Of an each the last item is not undone."""
+    original = real(LOOPS, "_undo_frames")
+
+    def undo(work: Any, body: Any, path: Any, prefixes: Any, *rest: Any, **how: Any) -> bool:
+        left = prefixes[1:] if prefixes[0].endswith("].") else prefixes
+        return not left or original(work, body, path, left, *rest, **how)
+
+    return [(LOOPS, "_undo_frames", undo)]
+
+
+@mutant
+def all_items_at_once() -> Sequence[Patch]:
+    """An each begins with all its items, however many it allows at once."""
+    original = real(LOOPS, "go_each")
+
+    def go_each(work: Any, node: Any, *rest: Any) -> bool:
+        return original(work, replace(node, concurrency=1000), *rest)
+
+    return [(FORWARD, "go_each", go_each)]
+
+
+@mutant
+def one_iteration_more() -> Sequence[Patch]:
+    """A repeat goes through its body once more than it may."""
+    original = real(LOOPS, "go_repeat")
+
+    def go_repeat(work: Any, node: Any, *rest: Any) -> bool:
+        return original(work, replace(node, max=node.max + 1), *rest)
+
+    return [(FORWARD, "go_repeat", go_repeat)]
+
+
+@mutant
+def next_plan_at_once() -> Sequence[Patch]:
+    """The next plan begins while the failed one is still being undone."""
+    original = real(SAVEPOINTS, "go_alternatives")
+
+    def go(work: Any, node: Any, path: Any, prefix: str, walk: Any, undo: Any) -> bool:
+        def at_once(*arguments: Any) -> bool:
+            undo(*arguments)
+            return True
+
+        return original(work, node, path, prefix, walk, at_once)
+
+    return [(FORWARD, "go_alternatives", go)]
+
+
+@mutant
+def failed_plan_left() -> Sequence[Patch]:
+    """A plan that failed is not undone."""
+    original = real(SAVEPOINTS, "go_alternatives")
+
+    def go(work: Any, node: Any, path: Any, prefix: str, walk: Any, _: Any) -> bool:
+        return original(work, node, path, prefix, walk, answers(True))
+
+    return [(FORWARD, "go_alternatives", go)]
+
+
+@mutant
+def failed_plan_goes_on() -> Sequence[Patch]:
+    """In a plan that has failed further attempts begin."""
+    return [(CORE_WORK + ":Work", "onward", lambda work, _: work.forward)]
+
+
+@mutant
+def impatient_wait() -> Sequence[Patch]:
+    """Nobody waits for anything."""
+
+    def go_wait(work: Any, path: Any) -> bool:
+        work.emit(StepLeft(path=path))
+        return True
+
+    return [(FORWARD, "go_wait", go_wait)]
 
 
 @mutant

@@ -4,14 +4,18 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
+from amends_contracts.names import StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
-from amends_orchestrator.core.checker.folding import Entry, Folded, followers
+from amends_orchestrator.core.checker.folding import Entry, Folded
 from amends_orchestrator.core.checker.history import Stored
+from amends_orchestrator.core.checker.order import plans_around, precedes
 from amends_orchestrator.core.decide import decide
 from amends_orchestrator.core.decision import Decision
 from amends_orchestrator.core.evolve import replay
+from amends_orchestrator.core.frames import frames_of
+from amends_orchestrator.core.plan import EachNode, RepeatNode
 from amends_orchestrator.core.state import (
     TERMINAL,
     Doing,
@@ -39,18 +43,57 @@ _OPEN: Final = frozenset(
 def compensated_in_order(evidence: Evidence) -> Iterator[Broken]:
     """Promise 5: a compensation is sent when all that the plan sequences later is settled."""
     for folded in evidence.folded:
-        order = followers(folded.past.plan)
+        plan = folded.past.plan
         for entry in folded.entries:
             if not isinstance(entry.event, j.UndoDispatched):
                 continue
-            node = folded.past.plan.action_of(entry.event.path)
+            path = entry.event.path
             if entry.pivot is not None:
                 yield _at(folded, entry, f"is compensated after the pivot {entry.pivot}")
-            later = order.get(node.id, frozenset[str]()) if node else frozenset[str]()
-            for path, step in entry.steps.items():
-                other = folded.past.plan.action_of(path)
-                if other and other.id in later and step.status in _OPEN and not step.residue:
-                    yield _at(folded, entry, f"is compensated while {path} is {step.status}")
+            for other in folded.lives:
+                if plan.action_of(other) and precedes(plan, path, other):
+                    yield from _if_open(folded, entry, other, "is compensated")
+
+
+def _if_open(folded: Folded, entry: Entry, other: StepPath, what: str) -> Iterator[Broken]:
+    step = folded.step_before(other, entry.row.seq)
+    if step is not None and step.status in _OPEN and not step.residue:
+        yield _at(folded, entry, f"{what} while {other} is {step.status}")
+
+
+def plans_begin_clean(evidence: Evidence) -> Iterator[Broken]:
+    """Promise 5: the next plan of alternatives begins when nothing is left of the one before."""
+    for folded in evidence.folded:
+        plan = folded.past.plan
+        for entry in folded.entries:
+            event = entry.event
+            if not isinstance(event, j.StepEntered) or not event.case:
+                continue
+            for other in folded.lives:
+                before = dict(plans_around(plan, other)).get(event.path, event.case)
+                if before < event.case and plan.action_of(other):
+                    yield from _if_open(folded, entry, other, f"enters plan {event.case + 1}")
+
+
+def undone_where_turned_back(evidence: Evidence) -> Iterator[Broken]:
+    """Promise 5: undone is what has turned back, the saga or a plan in it, and nothing else."""
+    for folded in evidence.folded:
+        for entry in folded.entries:
+            if isinstance(entry.event, j.UndoDispatched) and not _has_turned_back(folded, entry):
+                yield _at(folded, entry, "is compensated, and nothing has turned back")
+
+
+def nothing_begins_there(evidence: Evidence) -> Iterator[Broken]:
+    """Promise 5: where something has turned back no attempt of an action begins."""
+    for folded in evidence.folded:
+        for entry in folded.entries:
+            if isinstance(entry.event, j.StepDispatched) and _has_turned_back(folded, entry):
+                yield _at(folded, entry, "is begun where all is going back")
+
+
+def _has_turned_back(folded: Folded, entry: Entry) -> bool:
+    assert entry.row.step is not None, f"row {entry.row.seq} is of no step"
+    return entry.back or not folded.held_by(entry.row.step, entry.row.seq)
 
 
 def terminal_states_absorb(evidence: Evidence) -> Iterator[Broken]:
@@ -190,6 +233,8 @@ def _due(entry: Entry) -> datetime | None:
             return _if(step.action, Doing.DOUBT)
         case j.UndoDispatched():
             return _if(step.undo, Doing.BACKOFF)
+        case j.StepLeft():
+            return _if(step.action, Doing.WAITING)
         case j.UndoProbed():
             return _if(step.undo, Doing.DOUBT)
         case j.StepDoubted(problem=problem) | j.StepRetrying(problem=problem):
@@ -226,6 +271,42 @@ def attempts_within_budget(evidence: Evidence) -> Iterator[Broken]:
                 yield _at(folded, entry, f"attempt {attempt}, {retry.max_attempts} are allowed")
             if attempt != op.attempt + 1:
                 yield _at(folded, entry, f"attempt {attempt} after attempt {op.attempt}")
+
+
+def loops_within_limits(evidence: Evidence) -> Iterator[Broken]:
+    """Promise 14: no iteration beyond a repeat's `max`, none left out, no more items than allowed
+    at once.
+    """
+    for folded in evidence.folded:
+        plan = folded.past.plan
+        for entry in folded.entries:
+            event = entry.event
+            node = None if entry.row.step is None else plan.node_of(entry.row.step)
+            if isinstance(event, j.StepTurned) and isinstance(node, RepeatNode):
+                turn = 0 if entry.step is None else entry.step.loop.turn
+                if event.turn != turn + 1 or event.turn > node.max:
+                    text = f"iteration {event.turn} after {turn}, {node.max} are allowed"
+                    yield _at(folded, entry, text)
+            elif isinstance(event, j.StepDispatched) and event.first:
+                yield from _crowded(folded, entry)
+
+
+def _crowded(folded: Folded, entry: Entry) -> Iterator[Broken]:
+    """Whether more items of an each are at work with this one than it allows."""
+    plan = folded.past.plan
+    for frame in frames_of(entry.row.step or ""):
+        each = plan.node_of(frame.holder)
+        if not isinstance(each, EachNode):
+            continue
+        at_work = {frame.number}
+        for other in folded.lives:
+            step = folded.step_before(other, entry.row.seq)
+            inside = [f for f in frames_of(other) if f.holder == frame.holder]
+            if inside and plan.action_of(other) and step is not None and step.is_open:
+                at_work.add(inside[0].number)
+        if len(at_work) > each.concurrency:
+            text = f"{len(at_work)} items of {frame.holder} at once, {each.concurrency} are allowed"
+            yield _at(folded, entry, text)
 
 
 def _at(folded: Folded, entry: Entry, text: str) -> Broken:

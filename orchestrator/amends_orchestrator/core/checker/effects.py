@@ -6,7 +6,8 @@ from amends_contracts.messages import Effect as EffectClass
 from amends_contracts.names import StepPath
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.checker.evidence import Broken, Evidence, Ledger
-from amends_orchestrator.core.checker.folding import Folded, followers
+from amends_orchestrator.core.checker.folding import Folded
+from amends_orchestrator.core.checker.order import plans_around, precedes
 from amends_orchestrator.core.state import SagaStatus, StepStatus
 
 
@@ -55,13 +56,25 @@ def failed_without_effect(evidence: Evidence) -> Iterator[Broken]:
 
 
 def undone_exactly_once(evidence: Evidence) -> Iterator[Broken]:
-    """Promise 3: each effect of a compensated saga is undone once, after it happened."""
+    """Promise 3: each effect of a compensated saga, or failed plan, is undone once."""
     for folded in evidence.folded:
         compensated = folded.saga.status is SagaStatus.COMPENSATED
         for path, _, ledger in evidence.actions(folded):
             left = ledger.there and path not in folded.touched
-            if compensated and left and not folded.saga.state.steps[path].residue:
+            over = compensated or _is_given_up(folded, path)
+            if over and left and not folded.saga.state.steps[path].residue:
                 yield _of(folded, path, "is compensated, and its effect is there")
+
+
+def _is_given_up(folded: Folded, path: StepPath) -> bool:
+    """Whether it lies in a plan of alternatives after which another one was tried."""
+    steps = folded.saga.state.steps
+    chosen = [
+        (number, steps[around].chosen)
+        for around, number in plans_around(folded.past.plan, path)
+        if around in steps
+    ]
+    return any(now is not None and number < now for number, now in chosen)
 
 
 def no_undo_without_effect(evidence: Evidence) -> Iterator[Broken]:
@@ -73,7 +86,8 @@ def no_undo_without_effect(evidence: Evidence) -> Iterator[Broken]:
             for undone, taken in zip(ledger.undone, ledger.taken, strict=False):
                 if undone.order < taken.order:
                     yield _of(folded, path, "was undone before it took effect")
-            if folded.saga.status is SagaStatus.COMPLETED and ledger.undone:
+            completed = folded.saga.status is SagaStatus.COMPLETED
+            if completed and ledger.undone and not _is_given_up(folded, path):
                 yield _of(folded, path, "was undone, and its saga is completed")
 
 
@@ -103,17 +117,20 @@ def nothing_after_its_undo(evidence: Evidence) -> Iterator[Broken]:
 
 
 def undone_in_order(evidence: Evidence) -> Iterator[Broken]:
-    """Promise 5: what the plan sequences later is undone earlier."""
+    """Promise 5: what the plan sequences later is undone earlier.
+
+    What a failed plan of alternatives did is undone before anything that comes later is done.
+    """
     for folded in evidence.folded:
-        order = followers(folded.past.plan)
-        undone = {
-            path: (node, ledger.undone[0].order)
-            for path, node, ledger in evidence.actions(folded)
-            if ledger.undone
-        }
-        for path, (node, at) in undone.items():
-            for other, (later, later_at) in undone.items():
-                if later.id in order[node.id] and later_at > at:
+        plan = folded.past.plan
+        ledgers = {path: known for path, _, known in evidence.actions(folded) if known.undone}
+        for path, ledger in ledgers.items():
+            at = ledger.undone[0].order
+            in_plan = any(plans_around(plan, path))
+            for other, later in ledgers.items():
+                if later.undone[0].order <= at or not precedes(plan, path, other):
+                    continue
+                if not in_plan or (later.taken and later.taken[0].order < at):
                     yield _of(folded, path, f"was undone before {other}, which comes after it")
 
 

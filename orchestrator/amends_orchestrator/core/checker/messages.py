@@ -91,7 +91,7 @@ def decided_before_acknowledged(evidence: Evidence) -> Iterator[Broken]:
         orders = [c for c in evidence.commits.get(heard.saga_id, ()) if c.order < heard.order]
         seq = max((commit.seq for commit in orders), default=0)
         if seq < len(one.entries):
-            step = one.entries[seq].steps.get(heard.path)
+            step = one.step_before(heard.path, one.entries[seq].row.seq)
             if step is not None and _waits(step):
                 text = "succeeded, which was acknowledged before it was journalled"
                 yield Broken(text, heard.saga_id, heard.path)

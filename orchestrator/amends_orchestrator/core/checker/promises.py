@@ -78,6 +78,9 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(3, ("effects",), effects.no_undo_without_effect),
     Rule(4, ("effects",), effects.nothing_after_its_undo),
     Rule(5, (), decisions.compensated_in_order),
+    Rule(5, (), decisions.plans_begin_clean),
+    Rule(5, (), decisions.undone_where_turned_back),
+    Rule(5, (), decisions.nothing_begins_there),
     Rule(5, ("effects",), effects.undone_in_order),
     Rule(6, ("committed",), messages.intent_before_dispatch),
     Rule(6, ("effects",), messages.no_effect_without_intent),
@@ -99,6 +102,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(13, ("asked",), messages.operators_leave_their_rows),
     Rule(14, (), decisions.no_timer_is_early),
     Rule(14, (), decisions.attempts_within_budget),
+    Rule(14, (), decisions.loops_within_limits),
     Rule(15, ("committed",), messages.tenants_are_apart),
 )
 
