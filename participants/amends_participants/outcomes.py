@@ -40,7 +40,10 @@ class Failed(Exception):  # a word of the contract, raised like a return value
 
 
 class Unknown(Exception):
-    """The handler cannot tell whether anything changed: a time-out, a 5xx, a lost answer."""
+    """The handler cannot tell whether anything changed: a time-out, a 5xx, a lost answer.
+
+    In a `transactional` handler there is no such doubt: all is rolled back, and it is tried again.
+    """
 
     def __init__(self, type: str, detail: str | None = None, *, title: str = "") -> None:  # noqa: A002 - as above
         super().__init__(f"{type}: {detail}" if detail else type)

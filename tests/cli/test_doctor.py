@@ -3,14 +3,20 @@
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from amends_contracts.messages import CommandInfo, Effect, Reversal
+from amends_orchestrator.core import state_to_json
+from amends_orchestrator.engine.ports import Batch, SagaWrite, StartKey
+from amends_orchestrator.store import PostgresStore
+from amends_orchestrator.store.definitions import Definitions
 from amends_orchestrator.store.hello import commands_to_json
 from cli.fake_service import FakeService
 from cli.running import Amends
+from core.dsl import IDENTITY, action, definition, given
 
 
 def found(ran_out: dict[str, Any], check: str) -> dict[str, str]:
@@ -88,6 +94,49 @@ def test_stuck_sagas_are_named(
     sagas = found(ran.json, "sagas")
     assert (sagas["level"], saga_id in sagas["said"]) == ("bad", True)
     assert "amends show" in sagas["do"]
+
+
+async def keep_a_saga(url: str) -> str:
+    """Store a saga that has just begun, as an orchestrator would; its id."""
+    saga = given(definition(action("a")))
+    store = await PostgresStore.open(url, allow_unsafe=True)
+    write = SagaWrite(
+        identity=IDENTITY,
+        loaded_seq=0,
+        seq=saga.saga.seq,
+        status=saga.saga.status,
+        state=state_to_json(saga.saga.state),
+        wake_at=saga.saga.wake_at,
+        residue=0,
+        rows=tuple(saga.rows),
+        start=StartKey(tenant="default", definition="test", key="order-1"),
+        input_digest="d",
+    )
+    document = definition(action("a")).model_dump(mode="json", by_alias=True)
+    try:
+        await store.commit(Batch(orchestrator=uuid4(), sagas=(write,)))
+        await Definitions(store.engine).register(document, "d")
+    finally:
+        await store.close()
+    return IDENTITY.saga_id
+
+
+def test_broken_promises_are_found(
+    amends: Amends, service: FakeService, migrated_database_url: str
+) -> None:
+    """A saga as it was written keeps them; one whose journal lost a row does not."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+    saga_id = asyncio.run(keep_a_saga(migrated_database_url))
+    ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+    promises = found(ran.json, "promises")
+    assert (promises["level"], "newest 1 sagas" in promises["said"]) == ("ok", True)
+
+    execute(migrated_database_url, "DELETE FROM amends.journal WHERE seq = 2")
+
+    ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+    promises = found(ran.json, "promises")
+    assert promises["level"] == "bad"
+    assert f"promise 8: {saga_id}" in promises["said"]
 
 
 def test_a_broker_that_is_away_is_said(

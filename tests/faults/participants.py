@@ -18,9 +18,10 @@ from pamqp.common import FieldValue
 from amends_contracts.amqp import Delivery, PublishResult
 from amends_contracts.codec import decode_command, encode_reply
 from amends_contracts.messages import Command, Json, Outcome, Reply, to_body
-from amends_contracts.names import MessageId, Op
+from amends_contracts.names import MessageId, Op, split_key
 from amends_contracts.problems import PROBLEM_CONTENT_TYPE
 from amends_contracts.topology import Queue, Topology
+from amends_orchestrator.core.checker import Change, Effect
 from amends_orchestrator.transport.amqp import AmqpTransport
 
 TABLES = """
@@ -124,10 +125,16 @@ class Services:
             )
         return outcome, body
 
-    async def ledger(self) -> list[tuple[str, int]]:
-        """Keys with the number of their effects."""
-        rows = await self._pool.fetch("SELECT key, count(*) AS n FROM test.ledger GROUP BY key")
-        return [(row["key"], row["n"]) for row in rows]
+    async def effects(self) -> tuple[Effect, ...]:
+        """What happened to the world, as the checker takes it."""
+        rows = await self._pool.fetch("SELECT key FROM test.ledger ORDER BY id")
+        found: list[Effect] = []
+        for order, row in enumerate(rows, start=1):
+            saga_id, path, op = split_key(row["key"])
+            assert path is not None
+            change = Change.TAKEN if op is Op.ACTION else Change.UNDONE
+            found.append(Effect(order=order, saga_id=saga_id, path=path, change=change))
+        return tuple(found)
 
     async def open(self) -> None:
         """Connect to the database."""

@@ -36,7 +36,7 @@ async def test_sagas_complete_and_compensate_over_real_servers(
         await load(c, 60)
         ended = await c.all_end(60)
         assert set(ended) == {"completed", "compensated"}
-        await c.check_effects()
+        await c.check_promises()
         await c.outbox_empties()
 
 
@@ -54,7 +54,7 @@ async def test_one_of_two_orchestrators_is_killed_under_load(
         c.orchestrators[0].kill()
         ended = await c.all_end(200)
         assert set(ended) == {"completed", "compensated"}
-        await c.check_effects()
+        await c.check_promises()
         await c.outbox_empties()
 
 
@@ -71,7 +71,7 @@ async def test_a_paused_orchestrator_comes_back_and_does_no_harm(
         c.orchestrators[0].signal(signal.SIGCONT)
         await c.all_end(200)
         await c.when(lambda: _is(c, [8, 8]))
-        await c.check_effects()
+        await c.check_promises()
         await c.outbox_empties()
 
 
@@ -89,7 +89,7 @@ async def test_partitions_rebalance_when_a_third_joins_and_one_leaves(
         await c.when(lambda: _is(c, [8, 8]))
         assert c.orchestrators[0].process.wait(60) == 0
         await c.all_end(200)
-        await c.check_effects()
+        await c.check_promises()
         await c.outbox_empties()
 
 
@@ -103,7 +103,7 @@ async def test_concurrent_starts_with_one_key_make_one_saga(
         await c.all_end(3)
         await c.when(lambda: _queue_is_empty(c))
         assert (await c.fetch(RUNNING))[0][0] == 3
-        await c.check_effects()
+        await c.check_promises()
 
 
 async def _is(c: Cluster, *shapes: list[int]) -> bool:

@@ -33,7 +33,7 @@ async def test_broker_killed_and_database_restarted_under_load(
         await asyncio.to_thread(own_postgres.kill)
         await asyncio.to_thread(own_postgres.restart)
         await c.all_end(SAGAS)
-        await c.check_effects()
+        await c.check_promises()
         await c.outbox_empties()
         assert [one.process.poll() for one in c.orchestrators] == [None, None]
 
@@ -51,7 +51,7 @@ async def test_a_database_away_for_longer_than_a_lease_loses_nothing(
         await c.when(lambda: _says(log, "lease not renewed in time"))
         await asyncio.to_thread(own_postgres.restart)
         await c.all_end(100)
-        await c.check_effects()
+        await c.check_promises()
         await c.outbox_empties()
 
 

@@ -78,3 +78,5 @@ def test_an_installed_amends_works(programs: Path, tmp_path: Path) -> None:
     examples = Path(run(programs / "python", "-I", "-c", where).strip())
     run(programs / "amends", "verify", examples / "trip/book_trip.py", cwd=tmp_path)
     assert ROOT not in examples.parents
+
+    assert "every promise was kept" in run(programs / "amends", "sim", "--seed", "3", cwd=tmp_path)

@@ -9,9 +9,12 @@ import asyncpg
 
 from amends_contracts.names import service_of
 from amends_migrations import head
+from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.cli import doctor_commands, saga_tree, schema
 from amends_orchestrator.cli.finding import Finding, bad, note, ok
+from amends_orchestrator.core import checker
 from amends_orchestrator.store import Definitions
+from amends_orchestrator.store.pasts import recent
 from amends_orchestrator.store.reads import Reads
 
 CLOCK_S_MAX = 5.0
@@ -55,6 +58,7 @@ async def check(url: str) -> AsyncGenerator[Finding]:
             for look in (_leases, _outbox, _overdue):
                 yield await look(reads)
             yield await _stuck(connection, reads)
+            yield await _promises(connection)
             yield await _transactions(connection)
             for finding in await _participants(reads):
                 yield finding
@@ -178,6 +182,22 @@ async def _stuck(connection: Connection, reads: Reads) -> Finding:
         f"{shown}: {', '.join(ids)}",
         "`amends show ID` says why; then `amends retry`, `resolve` or `skip` its step.",
     )
+
+
+async def _promises(connection: Connection) -> Finding:
+    """The promises of the specification, over the newest sagas and what their rows can tell."""
+    found = await recent(connection, CelExpressions())
+    report = checker.check(found.history)
+    asked = len({name.partition(" ")[0] for name in report.checked})
+    sagas = len(found.history.sagas)
+    said = f"{asked} of {len(checker.PROMISES)} checked over the newest {sagas} sagas"
+    if found.left_out:
+        said += f", {found.left_out} not readable by this release"
+    if report.violations:
+        shown = "; ".join(str(violation) for violation in report.violations[:SHOWN_MAX])
+        do = "Nothing of ours does this: who else writes to the database? Please report it."
+        return bad("promises", f"{len(report.violations)} broken: {shown}", do)
+    return ok("promises", f"{said}; the others need what participants and the broker know")
 
 
 async def _transactions(connection: Connection) -> Finding:

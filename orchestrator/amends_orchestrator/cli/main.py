@@ -21,6 +21,7 @@ from amends_orchestrator.cli import (
     sagas,
     serve,
     signals,
+    sim,
     up,
 )
 from amends_orchestrator.cli.exits import CliError, Exit
@@ -64,7 +65,7 @@ for _command in (
 app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
 for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):
     app.command(rich_help_panel=_OPERATE)(_command)
-for _command in (serve.serve, migrate.migrate, doctor.doctor):
+for _command in (serve.serve, migrate.migrate, doctor.doctor, sim.sim):
     app.command(rich_help_panel=_SERVICE)(_command)
 app.add_typer(keys.keys, name="keys", rich_help_panel=_SERVICE)
 

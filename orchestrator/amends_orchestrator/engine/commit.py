@@ -75,6 +75,7 @@ class Committer:
         *,
         bytes_max: int,
         partitions: Callable[[], Sequence[int]],
+        new_id: Callable[[], UUID] = uuid7,
     ) -> None:
         self._orchestrator = orchestrator
         self._store = store
@@ -85,6 +86,7 @@ class Committer:
         self._counters = counters
         self._bytes_max = bytes_max
         self._partitions = partitions
+        self._new_id = new_id
         self.doubted = False
         """A call was in doubt since this was last reset: outbox rows may be there unseen."""
 
@@ -156,7 +158,7 @@ class Committer:
             partitions=self._partitions(),
         )
         await assembly.decide(works)
-        outbox_id = uuid7()
+        outbox_id = self._new_id()
         assembled = assembly.assembled(
             self._orchestrator, outbox_id, settlements.settled, settlements.rewritten
         )
@@ -197,7 +199,7 @@ class Committer:
             await self._fault(works[0].saga_id, settlements, done, error)
         results: list[tuple[Work, Result]] = [(work, refused) for work in works]
         loaded = await self._until_loaded()
-        done(Durable(_told(loaded, results), uuid7()))
+        done(Durable(_told(loaded, results), self._new_id()))
 
     async def _fault(
         self,

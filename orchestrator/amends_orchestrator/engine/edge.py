@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol, cast
+from uuid import UUID
 
 from amends_contracts.amqp import AmqpMessage, Delivery
 from amends_contracts.codec import (
@@ -40,6 +41,7 @@ from amends_contracts.messages import (
 from amends_contracts.names import (
     ENGINE,
     Op,
+    SagaId,
     is_action_key,
     is_undo_start_key,
     service_of,
@@ -58,7 +60,7 @@ from amends_orchestrator.core.inputs import (
 from amends_orchestrator.engine.catalog import Catalog, bad_output
 from amends_orchestrator.engine.children import Children
 from amends_orchestrator.engine.dispatch import input_digest
-from amends_orchestrator.engine.ids import new_saga_id
+from amends_orchestrator.engine.ids import uuid7
 from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable
 from amends_orchestrator.engine.signals import for_key
 from amends_orchestrator.engine.tokens import Tokens
@@ -140,6 +142,7 @@ class Edge:
         clock: Clock,
         tenant: str,
         principal_of: PrincipalOf | None,
+        new_id: Callable[[], UUID] = uuid7,
     ) -> None:
         self._topology = topology
         self._tokens = tokens
@@ -149,6 +152,7 @@ class Edge:
         self._tenant = tenant
         self._principal_of = principal_of
         self._children = Children(store, catalog, self._start)
+        self._new_id = new_id
         self._speakers: dict[str, tuple[float, _Speaker]] = {}
 
     async def read(self, delivery: Delivery) -> Reading:
@@ -355,7 +359,7 @@ class Edge:
             errors = tuple(e.model_copy(update={"path": f"/input{e.path}"}) for e in errors)
             return Refused(type=ProblemType.BAD_REQUEST, detail=detail, errors=errors)
         return ForStart(
-            saga_id=new_saga_id(),
+            saga_id=SagaId(str(self._new_id())),
             tenant=tenant,
             by=by,
             start=start,

@@ -17,8 +17,9 @@ TICK_S_MIN: Final = 0.02
 class Holdings:
     """Partitions consumed here, how many there are in all, and the time of the next look."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, tick_s: float = TICK_S) -> None:
         self._clock = clock
+        self._tick_s = tick_s
         self._next_at = 0.0
         self._sooner = asyncio.Event()
         self.consumed: set[int] = set()
@@ -45,8 +46,8 @@ class Holdings:
             self._sooner.set()
 
     def looking(self) -> None:
-        """A look begins; the next one is a second away, or as soon as something says so."""
-        self._next_at = self._clock.monotonic() + TICK_S
+        """A look begins; the next one is a tick away, or as soon as something says so."""
+        self._next_at = self._clock.monotonic() + self._tick_s
 
     async def next_look(self) -> None:
         """Wait until it is time."""

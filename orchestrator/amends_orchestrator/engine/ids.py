@@ -4,8 +4,6 @@ import os
 import time
 from uuid import UUID
 
-from amends_contracts.names import SagaId
-
 
 def uuid7(unix_ms: int | None = None, random: bytes | None = None) -> UUID:
     """A UUID version 7 of this moment, or of the time and the 10 random bytes given."""
@@ -14,8 +12,3 @@ def uuid7(unix_ms: int | None = None, random: bytes | None = None) -> UUID:
     bits = (ms & (1 << 48) - 1) << 80 | tail
     bits = bits & ~(0xF << 76) | 7 << 76
     return UUID(int=bits & ~(0x3 << 62) | 2 << 62)
-
-
-def new_saga_id() -> SagaId:
-    """The id of a saga about to start."""
-    return SagaId(str(uuid7()))

@@ -9,8 +9,9 @@ are not confirmed: what cannot be published need not be decided.
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag
@@ -173,7 +174,7 @@ class Intake:
         if assembled.awaiting:
             self._tasks.begin(self._signals.started(assembled.awaiting))
         if assembled.rearm:
-            self._tasks.begin(self._quietly(self._store.rearm(assembled.rearm)))
+            self._tasks.begin(self._quietly(partial(self._store.rearm, assembled.rearm)))
         if assembled.earliest_wake is not None:
             self._holdings.note_wake(assembled.now, assembled.earliest_wake)
         return tags
@@ -232,7 +233,7 @@ class Intake:
             return False
         if reading.hello is not None:
             self._edge.learn(reading.hello)
-            self._tasks.begin(self._quietly(self._store.keep_hello(reading.hello)))
+            self._tasks.begin(self._quietly(partial(self._store.keep_hello, reading.hello)))
         return not reading.works
 
     def _dead_member(self, delivery: Delivery, body: bytes, reason: str) -> None:
@@ -247,10 +248,10 @@ class Intake:
         )
         self._tasks.begin(self._publish_answer(message))
 
-    async def _quietly(self, call: Awaitable[None]) -> None:
+    async def _quietly(self, call: Callable[[], Awaitable[None]]) -> None:
         """A write that is a hint, or is repeated by itself: the database may be away."""
         try:
-            await call
+            await call()
         except StoreUnavailable as away:
             log.info("skipped: %s", away)
 

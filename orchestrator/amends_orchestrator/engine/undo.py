@@ -5,14 +5,14 @@ twice, also at the same time, the one start key makes it one undo saga.
 """
 
 from amends_contracts.messages import Start, Trace, Undo
-from amends_contracts.names import undo_start_key
+from amends_contracts.names import SagaId, undo_start_key
 from amends_contracts.problems import ProblemType
 from amends_orchestrator import core
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.state import TERMINAL
 from amends_orchestrator.engine.catalog import Catalog
 from amends_orchestrator.engine.dispatch import input_digest
-from amends_orchestrator.engine.ids import new_saga_id
+from amends_orchestrator.engine.ids import uuid7
 from amends_orchestrator.engine.ports import Store
 from amends_orchestrator.engine.work import ForStart
 
@@ -41,7 +41,7 @@ async def undo_of(
         version=identity.version,
     )
     return ForStart(
-        saga_id=new_saga_id(),
+        saga_id=SagaId(str(uuid7())),
         tenant=tenant,
         by=by,
         start=start,

@@ -145,6 +145,8 @@ async def _call(bound: Bound, parts: dict[Part, object], tx: AsyncConnection | N
         answer = failed(error.problem, retryable=error.retryable, retry_after_s=error.retry_after)
         raise Ended(answer) from error
     except Unknown as error:
+        if tx is not None:  # rolled back with all that it is unsure of: nothing changed
+            raise Ended(failed(error.problem, retryable=True)) from error
         raise Ended(unknown(error.problem)) from error
     except Exception as error:
         ended = Ended(crashed(error, rolled_back=tx is not None), error)

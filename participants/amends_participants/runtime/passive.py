@@ -151,7 +151,7 @@ def is_forgotten(scope: Scope, command: Command) -> bool:
     if scope.app.horizon is None:
         return False
     saga_id, _, _ = split_key(command.compensates)
-    return datetime.now(UTC) - saga_time(saga_id) > scope.app.horizon
+    return scope.now() - saga_time(saga_id) > scope.app.horizon
 
 
 def saga_time(saga_id: str) -> datetime:
@@ -162,8 +162,9 @@ def saga_time(saga_id: str) -> datetime:
 
 def is_expired(scope: Scope, command: Command) -> bool:
     """Whether the orchestrator no longer waits for this attempt, for sure."""
-    late = command.deadline is not None and command.deadline + EXPIRED_GRACE < datetime.now(UTC)
-    return late and scope.settings.skip_expired
+    if command.deadline is None or not scope.settings.skip_expired:
+        return False
+    return command.deadline + EXPIRED_GRACE < scope.now()
 
 
 EXPIRED: Final = refusal(

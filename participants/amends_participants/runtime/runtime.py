@@ -8,8 +8,9 @@ and by slots behind it.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
+from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -25,7 +26,7 @@ from amends_participants.runtime.database import Database
 from amends_participants.runtime.outside import Job
 from amends_participants.runtime.publishing import publish_surely
 from amends_participants.runtime.replies import reply_message
-from amends_participants.runtime.scope import Scope
+from amends_participants.runtime.scope import Scope, clock
 from amends_participants.runtime.settings import ParticipantSettings
 from amends_participants.runtime.taken import Taken
 from amends_participants.runtime.upkeep import Upkeep
@@ -53,6 +54,7 @@ class Runtime:
         *,
         tracing: Tracing | None = None,
         database: Database | None = None,
+        now: Callable[[], datetime] = clock,
     ) -> None:
         app.check()
         self._transport = transport
@@ -65,6 +67,7 @@ class Runtime:
             topology=Topology(settings.prefix),
             settings=settings,
             instance=uuid4(),
+            now=now,
         )
         self._tracing.watch(self.scope.database.engine)
         self._queues = self.scope.topology.service_queues(app.service)
@@ -76,7 +79,8 @@ class Runtime:
         if all(r.spec.effect is Effect.TRANSACTIONAL for r in app.registered()):
             self._prefetch = max(self._prefetch, PREFETCH_TIMES * settings.group_max)
         self._crowded_lanes: set[bool] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        """What is at work now."""
         self._stopping = asyncio.Event()
         self._running = False
 
@@ -125,13 +129,13 @@ class Runtime:
         for queue in self._queues:
             await self._transport.cancel(queue.name)
         await _ended(receiving)
-        if self._tasks:
-            log.info("%s: finishing %d commands", self.scope.service, len(self._tasks))
+        if self.tasks:
+            log.info("%s: finishing %d commands", self.scope.service, len(self.tasks))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.drain_s):
-                    while self._tasks:  # groups begin further ones
-                        await asyncio.wait(self._tasks)
-        await _ended(*self._tasks)
+                    while self.tasks:  # groups begin further ones
+                        await asyncio.wait(self.tasks)
+        await _ended(*self.tasks)
         self._answering.close()
 
     async def _leave(self) -> None:
@@ -146,6 +150,10 @@ class Runtime:
             await hook()
         if self._owns_database:
             await self.scope.database.close()
+
+    async def sweep(self) -> None:
+        """Look for what dead instances left and for replies that nobody confirmed, once."""
+        await self._upkeep.sweep()
 
     # --- receiving -----------------------------------------------------------------------------
 
@@ -179,9 +187,9 @@ class Runtime:
     async def _receive(self) -> None:
         while True:
             for delivery in await self._transport.arrived(ARRIVED_MAX, None):
-                self._take(delivery)
+                self.take(delivery)
 
-    def _take(self, delivery: Delivery) -> None:
+    def take(self, delivery: Delivery) -> None:
         """Begin with one delivery, whatever it is."""
         try:
             command = decode_command(delivery.message)
@@ -198,8 +206,8 @@ class Runtime:
     ) -> asyncio.Task[None]:
         """Start a task that is waited for, and cancelled after a while, when the runtime stops."""
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         return task
 
     def alone(self, taken: Taken) -> asyncio.Task[None]:

@@ -1,12 +1,19 @@
 """What all parts of one runtime share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from amends_contracts.topology import Topology
 from amends_participants.app import Participant
 from amends_participants.runtime.database import Database
 from amends_participants.runtime.settings import ParticipantSettings
+
+
+def clock() -> datetime:
+    """The time of this machine."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +26,7 @@ class Scope:
     settings: ParticipantSettings
     instance: UUID
     """Of this run of the process: leases, intents and unconfirmed replies carry it."""
+    now: Callable[[], datetime] = clock
 
     @property
     def service(self) -> str:

@@ -51,7 +51,7 @@ class Upkeep:
         turns = (
             _every(settings.lease_s / RENEWALS_PER_LEASE, self._renew, at_once=False),
             _every(settings.hello_s, self._hello),
-            _every(settings.sweep_s, self._sweep),
+            _every(settings.sweep_s, self.sweep),
         )
         async with asyncio.TaskGroup() as group:
             for turn in turns:
@@ -74,7 +74,7 @@ class Upkeep:
         message = encode_hello(hello, self._scope.topology)
         await self._transport.publish([message], self._scope.settings.publish_timeout_s)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         """Dead intents, replies that nobody confirmed, forgotten rows."""
         for job in await outside.revive(self._scope, self._active, TAKEN_MAX):
             log.info("settling %s, left by another process (%s)", job.key, job.revived)

@@ -1,0 +1,86 @@
+"""A history, indexed once for all rules; and what a rule says when it is broken."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from amends_contracts.messages import Reversal
+from amends_contracts.names import SagaId, StepPath
+from amends_orchestrator.core.checker.folding import Folded, fold
+from amends_orchestrator.core.checker.history import Change, Commit, Effect, History, Made
+from amends_orchestrator.core.plan import ActionNode
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Where and how a rule is broken."""
+
+    text: str
+    saga_id: SagaId | None = None
+    step: StepPath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What happened to the world by one step, in its order."""
+
+    taken: tuple[Effect, ...]
+    undone: tuple[Effect, ...]
+    buried: tuple[Effect, ...]
+
+    @property
+    def there(self) -> bool:
+        """Whether an effect is in the world now."""
+        return len(self.taken) > len(self.undone)
+
+
+NOTHING = Ledger((), (), ())
+
+
+class Evidence:
+    """Reads a history; rules ask it."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        commits: dict[SagaId, list[Commit]] = {}
+        for commit in history.commits or ():
+            commits.setdefault(commit.saga_id, []).append(commit)
+        self.commits: Mapping[SagaId, Sequence[Commit]] = commits
+        self.folded: tuple[Folded, ...] = tuple(
+            fold(past, frozenset(c.seq for c in commits.get(past.identity.saga_id, ())))
+            for past in history.sagas
+            if past.rows
+        )
+
+    @cached_property
+    def ledgers(self) -> Mapping[tuple[SagaId, StepPath], Ledger]:
+        """What participants did, by step."""
+        sorted_: dict[tuple[SagaId, StepPath], dict[Change, list[Effect]]] = {}
+        for effect in sorted(self.history.effects or (), key=lambda e: e.order):
+            by_change = sorted_.setdefault((effect.saga_id, effect.path), {})
+            by_change.setdefault(effect.change, []).append(effect)
+        return {
+            key: Ledger(*(tuple(changes.get(change, ())) for change in Change))
+            for key, changes in sorted_.items()
+        }
+
+    @cached_property
+    def published(self) -> Mapping[str, Made]:
+        """The first publication of each message."""
+        first: dict[str, Made] = {}
+        for made in self.history.published or ():
+            first.setdefault(made.id, made)
+        return first
+
+    def ledger(self, folded: Folded, path: StepPath) -> Ledger:
+        """What participants did for one step."""
+        return self.ledgers.get((folded.past.identity.saga_id, path), NOTHING)
+
+    def actions(self, folded: Folded) -> Iterator[tuple[StepPath, ActionNode, Ledger]]:
+        """The steps of a saga whose effects count: actions that change something, ours to judge."""
+        for path in folded.saga.state.steps:
+            node = folded.past.plan.action_of(path)
+            if node is None or node.reversal is Reversal.READ_ONLY:
+                continue
+            if path not in self.history.others:
+                yield path, node, self.ledger(folded, path)
