@@ -23,9 +23,11 @@ from amends_orchestrator.core.checker import (
     SagaPast,
     Stored,
     check,
+    promises,
 )
 from amends_orchestrator.core.checker.order import precedes
 from amends_orchestrator.core.inputs import CancelRequested
+from amends_orchestrator.core.plan import ActionNode
 from core.dsl import (
     BEGAN,
     IDENTITY,
@@ -38,6 +40,7 @@ from core.dsl import (
     given,
     repeat,
     succeeded,
+    wait,
 )
 
 SAGA = IDENTITY.saga_id
@@ -238,6 +241,32 @@ def iterations_undone_from_the_first() -> History:
     return History(sagas=(past(saga),), effects=(*taken, *undone))
 
 
+def told_a_list() -> Scenario:
+    """B is told the outputs of all items."""
+    saga = given(
+        definition(
+            each("legs", [1, 2], action("a", input={"leg": "${ item }"})),
+            action("b", input={"legs": "${ steps.a.output }"}),
+        )
+    )
+    for n in (1, 2):
+        saga.expect("as.do").reply(succeeded(n=n))
+    saga.expect("bs.do").reply(succeeded(n=3))
+    return saga
+
+
+def told_otherwise() -> History:
+    """B is told the output of the last item instead."""
+    saga = told_a_list()
+    rows = [
+        replace(row, data={**row.data, "input": {"legs": {"n": 2}}})
+        if (row.kind, row.step) == ("step.dispatched", B)
+        else row
+        for row in saga.rows
+    ]
+    return journal_of(saga, rows)
+
+
 def undone_in_the_wrong_order() -> History:
     """Both were undone, a first."""
     saga = given(definition(action("a"), action("b"), action("c")))
@@ -350,6 +379,7 @@ BROKEN: list[tuple[str, Callable[[], History]]] = [
         lambda: replace(good(), commits=(replace(commit(0, 2, 1), state={"steps": {}}),)),
     ),
     ("9 decisions are repeatable", decided_otherwise),
+    ("9 inputs are what was recorded", told_otherwise),
     (
         "10 published after commit",
         lambda: replace(good(), published=(made(A, Op.ACTION, 0),)),
@@ -422,6 +452,23 @@ def test_a_failed_plan_is_undone_and_the_saga_completed() -> None:
     assert check(history).violations == ()
     left = replace(history, effects=(a[0], c))
     assert {violation.promise for violation in check(left).violations} == {3}
+
+
+def test_an_each_is_a_list_outside() -> None:
+    """What a step is told of the items before it is what they were answered, in their order."""
+    assert check(History(sagas=(past(told_a_list()),))).violations == ()
+
+
+def test_a_kind_that_no_rule_knows_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not passed in silence."""
+    saga = given(definition(wait("pause", **{"for": "PT1S"}), action("a")))
+    assert check(History(sagas=(past(saga),)), {5}).not_checked.get(STRANGE) is None
+    monkeypatch.setattr(promises, "JUDGED", (ActionNode,))
+    report = check(History(sagas=(past(saga),)), {5})
+    assert report.not_checked[STRANGE] == ("WaitNode",)
+
+
+STRANGE = "steps of other kinds"
 
 
 def test_iterations_are_undone_latest_first() -> None:

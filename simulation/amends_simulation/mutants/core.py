@@ -18,6 +18,7 @@ LOOPS: Final = "amends_orchestrator.core.loops"
 OPERATOR: Final = "amends_orchestrator.core.operator"
 OUTCOMES: Final = "amends_orchestrator.core.outcomes"
 REPLIES: Final = "amends_orchestrator.core.replies"
+SCOPE: Final = "amends_orchestrator.core.scope:Scope"
 SAVEPOINTS: Final = "amends_orchestrator.core.savepoints"
 CORE_WORK: Final = "amends_orchestrator.core.work"
 
@@ -140,6 +141,17 @@ def failed_plan_goes_on() -> Sequence[Patch]:
         return work.forward
 
     return [(CORE_WORK + ":Work", "onward", onward)]
+
+
+@mutant
+def last_item_for_all() -> Sequence[Patch]:
+    """Outside an each its steps have the output of the last item, and not a list."""
+    original = real(SCOPE, "_outputs")
+
+    def outputs(self: Any, seqs: Any) -> Any:
+        return original(self, seqs[-1] if isinstance(seqs, list) and seqs else seqs)
+
+    return [(SCOPE, "_outputs", outputs)]
 
 
 @mutant

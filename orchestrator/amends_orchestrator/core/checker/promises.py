@@ -5,9 +5,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from amends_contracts.names import SagaId, StepPath
-from amends_orchestrator.core.checker import decisions, effects, messages
+from amends_orchestrator.core.checker import decisions, effects, inputs, messages
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.history import History
+from amends_orchestrator.core.plan import (
+    ActionNode,
+    AlternativesNode,
+    ChoiceNode,
+    EachNode,
+    ParallelNode,
+    RepeatNode,
+    WaitNode,
+)
 
 PROMISES: Final[Mapping[int, str]] = {
     1: "at most one effect per step; a recorded success is its receipt",
@@ -66,8 +75,20 @@ class Report:
     checked: tuple[str, ...]
     """Names of the rules that were asked."""
     not_checked: Mapping[str, tuple[str, ...]]
-    """Names of those that were not, and the facts that are not known."""
+    """Names of those that were not, and the facts that are not known; kinds of steps that no rule
+    knows."""
 
+
+JUDGED: Final = (
+    ActionNode,
+    ParallelNode,
+    ChoiceNode,
+    EachNode,
+    RepeatNode,
+    AlternativesNode,
+    WaitNode,
+)
+"""Kinds of steps whose effects and order the rules know."""
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(1, ("effects",), effects.at_most_one_effect),
@@ -91,6 +112,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(9, (), decisions.fold_is_the_state),
     Rule(9, ("commits",), decisions.every_prefix_is_a_state),
     Rule(9, ("decided",), decisions.decisions_are_repeatable),
+    Rule(9, (), inputs.inputs_are_what_was_recorded),
     Rule(10, ("committed", "published"), messages.published_after_commit),
     Rule(10, ("committed", "settled", "quiet_at"), messages.everything_is_published),
     Rule(10, ("heard", "commits"), messages.decided_before_acknowledged),
@@ -125,4 +147,12 @@ def check(history: History, promises: Collection[int] = frozenset(PROMISES)) -> 
             Violation(rule.promise, broken.text, broken.saga_id, broken.step)
             for broken in rule.look(evidence)
         ]
+    strange = {
+        type(node).__name__
+        for past in history.sagas
+        for node in past.plan.nodes.values()
+        if type(node) not in JUDGED
+    }
+    if strange:
+        not_checked["steps of other kinds"] = tuple(sorted(strange))
     return Report(tuple(violations), tuple(checked), not_checked)
