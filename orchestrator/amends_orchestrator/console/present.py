@@ -303,7 +303,7 @@ class _Tree:
         began, ended = _span(_time(raw.get("started_at")), _time(raw.get("ended_at")), groups)
         reason, reason_at = _reason(raw)
         look = NOT_RUN if not_taken else step_look(status, over=self._over)
-        acts = self._operator and not self._over and not not_taken and raw["kind"] == "action"
+        acts = self._operator and not self._over and not not_taken
         # A step that failed for good is over, unless it says that it waits for somebody.
         blocked = status != StepStatus.FAILED or reason not in {"", "ignored"}
         can = acts and status in OPEN and blocked
@@ -327,7 +327,7 @@ class _Tree:
             facts=tuple(_facts(raw)),
             output=pretty(raw.get("output")),
             groups=groups,
-            actions=("retry", "skip", "resolve") if can else (),
+            actions=_ACTIONS.get(str(raw["kind"]), ()) if can else (),
             pressing=can and self._stuck and status not in {StepStatus.PENDING, StepStatus.RUNNING},
         )
 
@@ -371,11 +371,22 @@ def _reason(raw: View) -> tuple[str, datetime | None]:
     return (found[1], datetime.fromisoformat(found[2])) if found else (text, None)
 
 
+_ACTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "action": ("retry", "skip", "resolve"),
+    "saga": ("retry", "skip", "resolve"),
+    "await": ("retry", "skip"),
+}
+"""What an operator may do to a step's open operation; the outcome of an await is a signal's."""
+
+
 def _facts(raw: View) -> Iterator[tuple[str, str]]:
     """What a step's details list beside its times."""
     compensation: View = raw.get("compensation") or {}
     if compensation.get("command"):
         yield "undone by", str(compensation["command"])
+    child: View = raw.get("child") or {}
+    if child.get("saga_id"):
+        yield "runs saga", f"{child['saga_id']} ({child['status']})"
     for name in ("effect", "reversal"):
         if raw.get(name):
             yield name, str(raw[name])
