@@ -227,6 +227,8 @@ class Undo:
 
     saga_id: SagaId
     reason: str
+    across_pivot: bool = False
+    """Also what a pivot had made final; what cannot be taken back stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

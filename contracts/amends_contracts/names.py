@@ -29,6 +29,8 @@ NAME_PATTERN: Final = rf"^{_NAME}$"
 COMMAND_PATTERN: Final = rf"^{_NAME}\.{_NAME}$"
 _name_match = re.compile(NAME_PATTERN).fullmatch
 _command_match = re.compile(COMMAND_PATTERN).fullmatch
+_UNDO: Final = "undo:"
+_uuid_match = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _path_match = re.compile(
     rf"{_NAME}(\[\d+\]|#\d+(\.\d+)?)?(\.{_NAME}(\[\d+\]|#\d+(\.\d+)?)?)*"
 ).fullmatch
@@ -45,6 +47,10 @@ class Op(StrEnum):
     FORGET = "forget"
 
 
+ENGINE: Final = "amends"
+"""The reserved service: the orchestrator itself, which runs child sagas."""
+START_SAGA: Final = f"{ENGINE}.start-saga"
+UNDO_SAGA: Final = f"{ENGINE}.undo-saga"
 UNDO_OPS: Final = frozenset({Op.COMPENSATION, Op.PROBE, Op.LEDGER, Op.FORGET})
 """Ops that travel in a service's undo lane, so that undoing never waits behind new work."""
 
@@ -72,6 +78,25 @@ def service_of(command: str) -> str:
 def key_of(saga_id: SagaId, path: StepPath, op: Op) -> Key:
     """The idempotency key of one operation of one step instance."""
     return Key(f"{saga_id}/{path}/{op}")
+
+
+def undo_start_key(saga_id: SagaId) -> str:
+    """The key under which the late undo of a saga is started: once, whoever asks."""
+    return f"{_UNDO}{saga_id}"
+
+
+def is_undo_start_key(key: str) -> bool:
+    """Whether a start key is one of a late undo; nobody else may use it."""
+    return key.startswith(_UNDO) and _uuid_match(key.removeprefix(_UNDO)) is not None
+
+
+def is_action_key(key: str) -> bool:
+    """Whether a start key is the key of an action: then a child saga's, and nobody else's."""
+    try:
+        saga_id, path, op = split_key(key)
+    except ValueError:
+        return False
+    return path is not None and op is Op.ACTION and _uuid_match(saga_id) is not None
 
 
 def ledger_key(saga_id: SagaId) -> Key:

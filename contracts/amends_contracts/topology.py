@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from amends_contracts.names import ENGINE
+
 DELIVERY_LIMIT: Final = 20
 """Of participants' queues; instances of one service must declare the same."""
 PARTITIONS_DEFAULT: Final = 16
@@ -122,11 +124,13 @@ class Topology:
     def engine_queues(self, partitions: int) -> tuple[Queue, ...]:
         """The engine's own queues: no delivery limit (set by the caller to -1 on 4.x)."""
         control_keys = ("cancel", "signal", "decide", "undo", "enlist.*", "hello")
+        control = tuple((self.control, key) for key in control_keys)
+        children = tuple((self.commands, f"{lane}.{ENGINE}.#") for lane in ("do", "undo"))
         return (
             Queue(self.dead, ((self.dead, ""),), {"x-queue-type": "quorum"}),
             Queue(self.dead_commands, ((self.dead, ""),), {"x-queue-type": "quorum"}),
             Queue(self.start, ((self.control, "start"),), self._arguments()),
-            Queue(self.control, tuple((self.control, k) for k in control_keys), self._arguments()),
+            Queue(self.control, (*control, *children), self._arguments()),
             *(self.engine_partition(p) for p in range(partitions)),
         )
 

@@ -26,7 +26,11 @@ class Settings(BaseSettings):
         SecretStr, Field(description="Postgres: `postgresql://user:password@host:port/database`.")
     ]
     broker_url: Annotated[
-        SecretStr, Field(description="RabbitMQ: `amqp://user:password@host:port/vhost`.")
+        SecretStr,
+        Field(
+            description="RabbitMQ: `amqp://user:password@host:port/vhost`, or `amqps://` with "
+            "options `?cafile=…&certfile=…&keyfile=…&auth=external`.",
+        ),
     ]
     token_secrets: Annotated[
         tuple[SecretStr, ...],

@@ -31,13 +31,19 @@ from amends_orchestrator.engine.ports import (
     Batch,
     Conflict,
     Due,
+    EarlySignal,
+    Kept,
+    KnownStart,
     Loaded,
     OutboxWrite,
+    ReadySignal,
+    SettledSignal,
     StartKey,
     StoreUnavailable,
     Tick,
 )
 from amends_orchestrator.engine.relay import Relay
+from amends_orchestrator.engine.signals import Signals
 from amends_orchestrator.engine.tasks import Tasks
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.work import ForSaga
@@ -150,6 +156,7 @@ class Engine(Process):
             TOPOLOGY,
             TOKENS,
             catalog,
+            store,
             clock=clock,
             tenant="default",
             principal_of=None,
@@ -194,6 +201,7 @@ class Engine(Process):
             inbox=self.inbox,
             relay=self.relay,
             holdings=self._holdings,
+            signals=Signals(store, clock, self.inbox),
         )
         self._run(intake, self._leases(store, committer, clock, intake))
 
@@ -410,6 +418,24 @@ class EngineStore:
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
         """As the store does."""
         return await self._store.definition(name, version)
+
+    async def keep_signal(self, signal: EarlySignal, most: int) -> KnownStart | Kept:
+        """As the store does."""
+        return await self._store.keep_signal(signal, most)
+
+    async def ready_signals(
+        self, starts: Sequence[StartKey] | None, limit: int
+    ) -> Sequence[ReadySignal]:
+        """As the store does."""
+        return await self._store.ready_signals(starts, limit)
+
+    async def settle_signals(self, settled: Sequence[SettledSignal]) -> None:
+        """As the store does."""
+        await self._store.settle_signals(settled)
+
+    async def drop_signals(self, kept_s: float) -> int:
+        """As the store does."""
+        return await self._store.drop_signals(kept_s)
 
     async def is_retired(self, name: str, version: int) -> bool:
         """As the store does."""

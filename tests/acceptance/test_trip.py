@@ -1,9 +1,14 @@
 """Booking a trip over real processes: it succeeds, and each of its steps fails."""
 
+import uuid
+from typing import Any
+
 import httpx
 import pytest
 
 from acceptance.world import ALL_ONCE, NOTHING, World
+from amends_orchestrator.cli.exits import CliError
+from amends_orchestrator.cli.rest import Rest
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -114,3 +119,64 @@ def test_a_start_that_does_not_fit_names_the_field(world: World) -> None:
 
     assert answer.status_code == 422
     assert "nights" in answer.text
+
+
+def test_a_completed_trip_is_undone_by_a_saga_of_its_own(world: World) -> None:
+    """Across its pivot, because it is asked for so; the mail has been read, and stays."""
+    saga_id = world.start(to="Oslo")
+    assert world.end_of(saga_id)["status"] == "completed"
+    undo = f"/v1/sagas/{saga_id}/undo"
+    with pytest.raises(CliError) as refused, Rest(world.machine.address) as rest:
+        rest.post(undo, {"reason": "she called"})
+    assert refused.value.problem is not None
+    assert [error["path"] for error in refused.value.problem["errors"]] == ["/steps/mail"]
+
+    body = {"reason": "she called", "across_pivot": True}
+    answers = [world.steadily(lambda rest: rest.post(undo, body)) for _ in range(2)]
+
+    undo_id = answers[0]["saga_id"]
+    assert answers == [
+        {"saga_id": undo_id, "created": True},
+        {"saga_id": undo_id, "created": False},
+    ]
+    view = world.end_of(undo_id)
+    assert (view["status"], view["kind"], view["undoes"]) == ("compensated", "undo", saga_id)
+    assert [item["path"] for item in view["residue"]] == ["mail"]
+    assert world.held(saga_id) == NOTHING | {"mail": 1}
+    original = world.show(saga_id)
+    assert (original["status"], original["undone_by"]) == ("completed", undo_id)
+
+
+def test_a_trip_as_a_child_is_booked_failed_and_undone_as_one_unit(world: World) -> None:
+    """Over the real broker: its end is its parent's reply, its undo a late one."""
+    trip = {"traveller": "ada", "nights": 2, "email": "ada@example.com"}
+    step = {
+        "kind": "saga",
+        "id": "trip",
+        "definition": "book-trip",
+        "input": {**trip, "to": "${ input.to }"},
+    }
+    output = {"seat": "${ steps.trip.output.seat }"}
+    parent = {"name": "holiday", "version": 1, "steps": [step], "output": output}
+    world.steadily(lambda rest: rest.post("/v1/definitions", parent))
+
+    def holiday(to: str) -> tuple[str, dict[str, Any], str]:
+        body = {"definition": "holiday", "key": f"k-{uuid.uuid4()}", "input": {"to": to}}
+        saga_id = str(world.steadily(lambda rest: rest.post("/v1/sagas", body))["saga_id"])
+        view = world.end_of(saga_id)
+        return saga_id, view, str(world.step(saga_id, "trip")["child"]["saga_id"])
+
+    _, failed, lost = holiday("Venice")
+    assert (failed["status"], failed["failure"]["type"]) == ("compensated", "sold-out")
+    assert (world.show(lost)["status"], world.held(lost)) == ("compensated", NOTHING)
+
+    saga_id, booked, child = holiday("Oslo")
+    assert booked["status"] == "completed"
+    assert booked["output"]["seat"].startswith("OSL-")
+    assert world.show(child)["parent"] == {"saga_id": saga_id, "step": "trip"}
+    assert world.held(child) == ALL_ONCE
+
+    asked = {"reason": "she called"}
+    undo = world.steadily(lambda rest: rest.post(f"/v1/sagas/{saga_id}/undo", asked))
+    assert world.end_of(undo["saga_id"])["status"] == "compensated"
+    assert world.held(child) == NOTHING | {"mail": 1}

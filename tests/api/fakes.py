@@ -11,14 +11,15 @@ from uuid import UUID
 import httpx
 from fastapi import FastAPI
 
-from amends_contracts.messages import Json, Start, StartAnswer, Trace
-from amends_contracts.names import SagaId
+from amends_contracts.messages import Json, Signal, Start, StartAnswer, Trace, Undo
+from amends_contracts.names import SagaId, undo_start_key
 from amends_contracts.problems import FieldError, ProblemType
 from amends_orchestrator.api.app import create_app
 from amends_orchestrator.api.ports import Caller, Checked, Scope
 from amends_orchestrator.core.decision import Decision, JournalRow, Refused
 from amends_orchestrator.core.inputs import CancelRequested, Input
 from amends_orchestrator.core.state import Identity, SagaStatus
+from amends_orchestrator.engine.work import SignalKept, SignalKnown
 
 BEGAN = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 
@@ -125,6 +126,8 @@ class World:
         default_factory=list[tuple[str, SagaId, Input]]
     )
     owes: Debt = field(default_factory=Debt)
+    undos: list[tuple[Undo, SagaId]] = field(default_factory=list[tuple[Undo, SagaId]])
+    signals: list[Signal] = field(default_factory=list[Signal])
     refusal: Refused | None = None
     wrong: Sequence[FieldError] = ()
     failure: Exception | None = None
@@ -174,6 +177,35 @@ class World:
         if isinstance(message, CancelRequested):
             status = SagaStatus.COMPENSATING
         self.move(saga_id, status=status)
+        return Decision(saga=cast("Any", self.rows[saga_id]), rows=())
+
+    async def undo(
+        self, tenant: str, by: str, asked: Undo, *, trace: Trace | None = None
+    ) -> StartAnswer | Refused:
+        self._fail()
+        if self.refusal:
+            return self.refusal
+        for before, undo in self.undos:
+            if before.saga_id == asked.saga_id:
+                return StartAnswer(undo, created=False)
+        made = self.add(len(self.rows) + 1, tenant=tenant, key=undo_start_key(asked.saga_id))
+        self.undos.append((asked, made))
+        return StartAnswer(made, created=True)
+
+    async def signal(
+        self, tenant: str, by: str, asked: Signal
+    ) -> Decision | SignalKept | SignalKnown | Refused:
+        self._fail()
+        if self.refusal:
+            return self.refusal
+        known = asked in self.signals
+        self.signals.append(asked)
+        ids = [i for i, r in self.rows.items() if asked.key in (None, r.identity.key)]
+        if asked.saga_id is None and not ids:
+            return SignalKept()
+        saga_id = asked.saga_id or ids[0]
+        if known:
+            return SignalKnown(saga_id)
         return Decision(saga=cast("Any", self.rows[saga_id]), rows=())
 
     def is_ready(self) -> bool:

@@ -5,9 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
-from amends_contracts.messages import Outcome
+from amends_contracts.messages import Outcome, Undo
 from amends_contracts.names import StepPath
-from amends_contracts.problems import ProblemType
+from amends_contracts.problems import FieldError, ProblemType
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import (
     CancelRequested,
@@ -97,14 +97,35 @@ async def test_a_change_that_lacks_something_is_refused(
     assert world.submitted == []
 
 
-async def test_what_this_version_cannot_do_is_said(client: httpx.AsyncClient, world: World) -> None:
-    """501 with a clear text, after the saga was found."""
+async def test_a_late_undo_is_answered_with_the_undo_saga(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    """201 with its id, the same again 200; the audit has it under the original."""
     made = world.add(1)
-    event = {"event": "paid", "id": "p-1"}
-    for path, body in (
-        (f"/v1/sagas/{made}/undo", {"reason": "r"}),
-        (f"/v1/sagas/{made}/signal", event),
-        ("/v1/signals", {**event, "definition": "book-trip", "key": "order-1"}),
-    ):
-        response = await client.post(path, json=body)
-        assert (response.status_code, response.json()["type"]) == (501, "amends:unsupported")
+    body = {"reason": "r", "across_pivot": True}
+    first = await client.post(f"/v1/sagas/{made}/undo", json=body)
+    assert first.status_code == 201
+    undo = first.json()["saga_id"]
+    assert (first.json(), first.headers["Location"]) == (
+        {"saga_id": undo, "created": True},
+        f"/v1/sagas/{undo}",
+    )
+    again = await client.post(f"/v1/sagas/{made}/undo", json=body)
+    assert (again.status_code, again.json()) == (200, {"saga_id": undo, "created": False})
+    assert world.undos == [(Undo(saga_id=made, reason="r", across_pivot=True), undo)]
+    assert {(row["action"], row["saga_id"]) for row in world.audit_rows} == {("undo", made)}
+    kinds = {i["saga_id"]: i["kind"] for i in (await client.get("/v1/sagas")).json()["items"]}
+    assert kinds == {made: "saga", undo: "undo"}
+
+
+async def test_a_refused_undo_lists_what_would_stay(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    """409 past the pivot, with the steps; audited as refused."""
+    made = world.add(1)
+    stays = FieldError(path="/steps/mail", reason="it cannot be taken back and would stay")
+    world.refusal = Refused(type=ProblemType.PAST_PIVOT, detail="past", errors=(stays,))
+    response = await client.post(f"/v1/sagas/{made}/undo", json={"reason": "r"})
+    assert response.status_code == 409
+    assert [e["path"] for e in response.json()["errors"]] == ["/steps/mail"]
+    assert [row["outcome"] for row in world.audit_rows] == ["amends:past-pivot"]

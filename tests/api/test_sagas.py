@@ -66,6 +66,7 @@ async def test_filters_narrow_the_list(client: httpx.AsyncClient, world: World) 
                 "definition": "book-trip",
                 "version": 1,
                 "key": "order-1",
+                "kind": "saga",
                 "status": "stuck",
                 "residue": 2,
                 "labels": {"channel": "web", "vip": "true"},

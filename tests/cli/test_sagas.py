@@ -298,6 +298,29 @@ def test_a_single_refused_field_is_said_once(amends: Amends, service: FakeServic
 
 def test_what_this_version_does_not_do_is_refused(amends: Amends, service: FakeService) -> None:
     """501 is a refusal: the service is there and repeating would not help."""
-    service.on("POST", f"/v1/sagas/{ID}/undo", {"detail": "not in this version"}, status=501)
+    service.on("POST", f"/v1/sagas/{ID}/cancel", {"detail": "not in this version"}, status=501)
 
-    assert amends("undo", ID).code == 1
+    assert amends("cancel", ID).code == 1
+
+
+def test_undo_says_which_saga_undoes_it(amends: Amends, service: FakeService) -> None:
+    """Across a pivot only if it is said."""
+    undo = ID[:-1] + "0"
+    service.on("POST", f"/v1/sagas/{ID}/undo", {"saga_id": undo, "created": True}, status=201)
+
+    ran = amends("undo", ID, "-r", "customer called")
+    assert (ran.code, service.asked[-1].body) == (0, {"reason": "customer called"})
+    assert f"undoing  amends show {undo}" in ran.out
+    assert amends("undo", ID, "--across-pivot").code == 0
+    assert service.asked[-1].body["across_pivot"] is True
+
+
+def test_an_undo_saga_that_has_undone_is_no_failure(amends: Amends, service: FakeService) -> None:
+    """`compensated` is what it was for; the tree says of which saga."""
+    original = ID[:-1] + "0"
+    view = {**SAGA, "kind": "undo", "status": "compensated", "undoes": original}
+    service.on("GET", f"/v1/sagas/{ID}", view)
+
+    ran = amends("show", ID, "--wait")
+    assert ran.code == 0
+    assert f"undoes   {original}" in ran.out

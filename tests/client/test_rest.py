@@ -114,6 +114,18 @@ async def test_a_compensated_saga_raises_its_first_failure(
     )
 
 
+async def test_an_undo_saga_that_has_undone_gives_nothing_and_raises_nothing(
+    rest: Amends, service: FakeService
+) -> None:
+    """`compensated` is what it was started for."""
+    undo = SAGA[:-1] + "0"
+    service.on("POST", f"{ONE}/undo", {"saga_id": undo, "created": False})
+    service.on("GET", f"/v1/sagas/{undo}", {"kind": "undo", "status": "compensated"})
+    run = await rest.run(SAGA).undo("she called", across_pivot=True)
+    assert (run.saga_id, run.created, await run.result(timeout=5)) == (undo, False, None)
+    assert service.asked[0].body == {"reason": "she called", "across_pivot": True}
+
+
 async def test_a_stuck_saga_is_not_waited_for(rest: Amends, service: FakeService) -> None:
     """Only an operator can go on."""
     service.on("GET", ONE, {"status": "stuck", "failure": {"type": "sold-out", "title": "No"}})

@@ -7,13 +7,13 @@ saga that has not ended has a time at which it is looked at.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from amends_contracts.definition import Definition
 from amends_contracts.messages import Json, Outcome
-from amends_contracts.names import Op, SagaId, StepPath, service_of
+from amends_contracts.names import Op, SagaId, StepPath, service_of, undo_start_key
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.core import (
@@ -27,12 +27,15 @@ from amends_orchestrator.core import (
     Saga,
     SagaStatus,
     Send,
+    UndoRequested,
+    adopted_rows,
     compile_plan,
     decide,
     evolve,
     from_stored,
     replay,
     start,
+    start_undo,
     state_to_json,
     wake_at,
 )
@@ -45,6 +48,7 @@ from amends_orchestrator.core.inputs import (
     ResumeRequested,
     RetryRequested,
     Returned,
+    Signalled,
     SkipRequested,
     StartRequested,
     SuspendRequested,
@@ -62,6 +66,11 @@ IDENTITY = Identity(
     key="order-1",
     partition=0,
 )
+UNDO_IDENTITY = replace(
+    IDENTITY,
+    saga_id=SagaId("0195f1c0-0000-7000-8000-000000000002"),
+    key=undo_start_key(IDENTITY.saga_id),
+)
 
 
 # --- definitions ---------------------------------------------------------------------------------
@@ -72,6 +81,16 @@ def action(step_id: str, **fields: Any) -> dict[str, Any]:
     undone = "compensation" in fields or "reversal" in fields
     base: dict[str, Any] = {"kind": "action", "id": step_id, "command": f"{step_id}s.do"}
     return base | ({} if undone else {"compensation": {"command": f"{step_id}s.undo"}}) | fields
+
+
+def awaits(step_id: str, event: str, **fields: Any) -> dict[str, Any]:
+    """A step that waits for an event."""
+    return {"kind": "await", "id": step_id, "event": event} | fields
+
+
+def child(step_id: str, name: str, **fields: Any) -> dict[str, Any]:
+    """A step that runs another saga."""
+    return {"kind": "saga", "id": step_id, "definition": name} | fields
 
 
 def parallel(step_id: str, /, when: str | None = None, **branches: Any) -> dict[str, Any]:
@@ -280,6 +299,29 @@ class Scenario:
     def cancels(self, reason: str = "changed my mind") -> Decision | Refused:
         """Somebody cancels."""
         return self.receive(CancelRequested(reason=reason, by="ann"))
+
+    def signals(self, event: str, signal_id: str, data: Json = None) -> Decision | Refused:
+        """Somebody sends an event."""
+        return self.receive(Signalled(event=event, id=signal_id, by="ann", data=data))
+
+    def undone(self, *, across_pivot: bool = False) -> "Scenario":
+        """Somebody asks for its late undo: the undo saga."""
+        decision = self.undo(across_pivot=across_pivot)
+        assert isinstance(decision, Decision), decision
+        undo = Scenario(self.plan, decision.saga, self.now, [], [])
+        undo.keep(decision)
+        return undo
+
+    def undo(self, *, across_pivot: bool = False) -> Decision | Refused:
+        """What asking for its late undo is answered."""
+        request = UndoRequested(
+            original=self.saga,
+            values={seq: self.rows[seq - 1].data for seq in adopted_rows(self.saga)},
+            reason="the customer called",
+            by="ann",
+            across_pivot=across_pivot,
+        )
+        return start_undo(self.plan, UNDO_IDENTITY, request, self.now)
 
     def suspends(self) -> Decision | Refused:
         """An operator suspends."""

@@ -4,8 +4,20 @@ import random
 from typing import Any
 
 from amends_contracts.definition import Definition
-from core.dsl import action, alternatives, choice, definition, each, parallel, repeat, wait
+from core.dsl import (
+    action,
+    alternatives,
+    awaits,
+    child,
+    choice,
+    definition,
+    each,
+    parallel,
+    repeat,
+    wait,
+)
 
+EVENTS = ("paid", "packed")
 _FOREVER = {"max_attempts": None, "initial": "PT0.5S", "max": "PT2S"}
 
 
@@ -45,15 +57,32 @@ class _Maker:
                 mapping = {"n": "${ action.output.n }", "x": self.chance.choice(self.known)}
             verify = fields["probe"] and self.flip(0.5)
             fields["compensation"] = {"input": mapping, "verify": verify}
-        made = action(self.name("a"), **fields)
-        self.known.append(f"${{ steps.{made['id']}.output }}")
-        return made
+        return self.known_as(action(self.name("a"), **fields))
 
     def pivot(self) -> Any:
         fields: dict[str, Any] = {"pivot": True, "probe": self.flip(0.6)}
         if self.flip(0.5):
             fields["reversal"] = "irreversible"
         return action(self.name("v"), retry={"max_attempts": self.chance.randint(1, 3)}, **fields)
+
+    def await_(self, *, after: bool) -> Any:
+        fields: dict[str, Any] = {}
+        if self.flip(0.5):
+            ignore = after or self.flip(0.5)
+            fields = {"timeout": f"PT{self.chance.randint(1, 90)}S"}
+            fields |= {"on_timeout": "ignore"} if ignore else {}
+        if self.flip(0.1):
+            fields["when"] = "${ input.n > 0 }"
+        return self.known_as(awaits(self.name("w"), self.chance.choice(EVENTS), **fields))
+
+    def child(self) -> Any:
+        given = {"n": self.chance.choice(self.known)}
+        return self.known_as(child(self.name("s"), "other", input=given, **self.when()))
+
+    def known_as(self, made: dict[str, Any]) -> dict[str, Any]:
+        """Its output may be named by what follows."""
+        self.known.append(f"${{ steps.{made['id']}.output }}")
+        return made
 
     def sequence(self, depth: int, *, after: bool) -> list[Any]:
         return [self.step(depth, after=after) for _ in range(self.chance.randint(1, 3))]
@@ -68,6 +97,10 @@ class _Maker:
         return steps
 
     def step(self, depth: int, *, after: bool) -> Any:
+        if self.flip(0.12):
+            return self.await_(after=after)
+        if not after and self.flip(0.1):
+            return self.child()
         if depth == 0 or self.flip(0.5):
             return self.action(after=after)
         makers = [self.parallel, self.choice, self.each, self.wait]

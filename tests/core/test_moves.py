@@ -24,7 +24,7 @@ def test_every_fact_of_a_step_has_its_moves() -> None:
 def test_every_status_can_be_reached_and_settled_ones_can_only_be_undone() -> None:
     """`compensated`, `skipped`, `nothing_to_compensate` absorb."""
     reached = {target for moves in STEP_MOVE_OF.values() for target in moves.values()}
-    assert reached == set(StepStatus)
+    assert reached - {None} == set(StepStatus)  # None: adopted as it was
     for final in (
         StepStatus.COMPENSATED,
         StepStatus.SKIPPED,

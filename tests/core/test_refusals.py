@@ -16,7 +16,7 @@ from core.refusals import KNOWN, Refusal, refusals
 SOURCES = sorted(Path(core.__file__).parent.glob("verify*.py"))
 SAYS = frozenset({"FieldError", "_error"})
 UNREACHED = ("{at}/items",)
-"""A list of 1,001 items would fill the page; test_verify_loops.py has it."""
+"""More than 1,000 items would fill the page; `test_verify_loops` has them."""
 
 
 @pytest.mark.parametrize("refusal", [pytest.param(r, id=r.rule) for r in refusals()])

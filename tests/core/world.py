@@ -17,11 +17,18 @@ from amends_contracts.messages import ActionOutcome, Effect, Json, Outcome, Reve
 from amends_contracts.names import Op, StepPath, service_of
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import TERMINAL, Decision, Refused, Send, saga_view, undo_plan
-from amends_orchestrator.core.frames import frames_of, prefix_at, prefix_of
-from amends_orchestrator.core.inputs import DeadLettered, ReplyReceived, Returned, Woke
-from amends_orchestrator.core.plan import AlternativesNode, EachNode, Plan, RepeatNode, children
+from amends_orchestrator.core.frames import frames_of, prefix_at
+from amends_orchestrator.core.inputs import (
+    DeadLettered,
+    ReplyReceived,
+    Returned,
+    Signalled,
+    Woke,
+)
+from amends_orchestrator.core.plan import EachNode
 from amends_orchestrator.core.state import ACTIVE, Doing, StepState, StepStatus
 from core.dsl import Scenario, given
+from core.plan_order import bare, precedes
 
 
 @dataclass
@@ -55,6 +62,8 @@ class World:
     owned: set[StepPath] = field(default_factory=set[StepPath])
     """Steps that an operator took over."""
     undo_order: list[StepPath] = field(default_factory=list[StepPath])
+    signalled: int = 0
+    """Signals sent so far, repetitions aside."""
     healthy: bool = False
 
     def collect(self) -> None:
@@ -98,7 +107,7 @@ class World:
     def check_concurrency(self) -> None:
         """No more items of an each are under way than it allows."""
         working: dict[StepPath, set[int]] = {}
-        for path, step in self.actions():
+        for path, step in self.saga.saga.state.steps.items():
             for frame in frames_of(path):
                 if frame.each and step.action.doing in ACTIVE:
                     working.setdefault(frame.holder, set()).add(frame.number)
@@ -258,7 +267,7 @@ class World:
         if self.replies:
             m = self.random.randrange(len(self.replies))
             choices += [(8, lambda: self.answer(m)), (1, lambda: self.answer(m, keep=True))]
-        choices += [(0.3, self.operate)]
+        choices += [(0.3, self.operate), (0.6, self.signal)]
         weights = [weight for weight, _ in choices]
         self.random.choices([act for _, act in choices], weights)[0]()
 
@@ -291,6 +300,16 @@ class World:
         self.saga.now = max(self.saga.now, due)
         self.receive(Woke())
         self.saga.now += timedelta(milliseconds=1)
+
+    def signal(self) -> None:
+        """Somebody sends an event, perhaps one that came before, perhaps too early or too late."""
+        if not self.saga.plan.awaited:
+            return
+        event = self.random.choice(sorted(self.saga.plan.awaited))
+        again = self.random.random() < 0.3
+        n = self.random.randrange(max(1, self.signalled)) if again else self.signalled
+        self.signalled += not again
+        self.receive(Signalled(event=event, id=f"s-{n}", by="ann", data={"n": n}))
 
     def operate(self) -> None:
         """Somebody does something, at any time."""
@@ -327,6 +346,8 @@ class World:
                 self.answer(self.random.randrange(len(self.replies)))
             elif saga.status == "stuck":
                 self.mend()
+            elif any(s.action.doing is Doing.AWAITING for s in saga.state.steps.values()):
+                self.signal()
             else:
                 self.time_passes()
         self.saga.is_now(self.saga.saga.status)
@@ -393,9 +414,27 @@ class World:
                 assert not there or step.residue, f"{path}: {step.status}, its effect is left"
             elif step.status is StepStatus.SUCCEEDED:
                 assert there, f"{path} succeeded without an effect"
+        taken = [row.data["signal"] for row in self.saga.rows if row.kind == "step.signalled"]
+        assert len(taken) == len(set(taken)), "a signal satisfied two steps"
+        came = [row.data["id"] for row in self.saga.rows if row.kind == "signal.received"]
+        assert len(came) == len(set(came)), "a signal was recorded twice"
+        waiting = [s for s in saga.state.steps.values() if s.action.doing is Doing.AWAITING]
+        assert not waiting, "a saga ended while a step waited"
         if saga.status == "completed":
             kept = [path for path in self.undo_order if not self.is_passed(path)]
             assert not kept, "a completed saga undid something that it needed"
+
+    def check_the_undo(self, original: "World") -> None:
+        """Everything that can be taken back was, once; the original did not move."""
+        assert original.saga.saga.status == "completed"
+        assert self.saga.saga.status == "compensated"
+        for path, truth in self.truth.items():
+            node = self.saga.plan.action_of(path)
+            assert node is not None
+            assert truth.undone <= truth.applied <= 1, path
+            if path in self.owned or node.reversal is not Reversal.COMPENSATABLE:
+                continue
+            assert truth.applied == truth.undone, f"{path}: its effect is left"
 
 
 UNSETTLED = frozenset(
@@ -420,45 +459,6 @@ def overdue(saga: Scenario) -> bool:
     return any(op.due is not None and op.due <= saga.now for op in ops)
 
 
-def bare(path: StepPath) -> str:
-    """The id of a path's step."""
-    return path[len(prefix_of(path)) :]
-
-
-def precedes(plan: Plan, first: StepPath, second: StepPath) -> bool:
-    """Whether the plan sequences `first` before `second`."""
-    for (kind, a), (_, b) in zip(trail(plan, first), trail(plan, second), strict=False):
-        if a != b:
-            return kind == "sequence" and a < b
-    return False
-
-
-def trail(plan: Plan, path: StepPath) -> list[tuple[str, int]]:
-    """The way to a step from the top: its number in each sequence, and which part of a holder."""
-    frames = list(frames_of(path))
-    name = bare(path)
-    way: list[tuple[str, int]] = []
-    while True:
-        parent = plan.parents[name]
-        holder = None if parent is None else plan.nodes[parent]
-        bodies = [plan.root] if holder is None else [body for _, body in children(holder)]
-        n, body = next((n, b) for n, b in enumerate(bodies) if name in [node.id for node in b])
-        way.insert(0, ("sequence", [node.id for node in body].index(name)))
-        if holder is None or parent is None:
-            return way
-        match holder:
-            case EachNode():
-                free = holder.concurrency > 1
-                way.insert(0, ("free" if free else "sequence", frames.pop().number))
-            case RepeatNode():
-                way.insert(0, ("sequence", frames.pop().number))
-            case AlternativesNode():
-                way.insert(0, ("sequence", n))
-            case _:
-                way.insert(0, ("free", n))
-        name = parent
-
-
 def live(what: Definition, seed: int, steps: int) -> World:
     """A whole life: bad weather, then calm, then the promises."""
     chance = random.Random(seed)
@@ -470,7 +470,20 @@ def live(what: Definition, seed: int, steps: int) -> World:
     world.look()
     world.calm_down()
     world.check_the_end()
+    if world.saga.saga.status == "completed":
+        undo(world, steps).check_the_undo(world)
     return world
+
+
+def undo(world: World, steps: int) -> World:
+    """The late undo of a completed life, in the same world and the same weather."""
+    undoing = World(world.saga.undone(across_pivot=True), world.random, world.rows, world.truth)
+    undoing.owned |= world.owned
+    undoing.collect()
+    for _ in range(steps // 2):
+        undoing.step()
+    undoing.calm_down()
+    return undoing
 
 
 def show(world: World) -> str:

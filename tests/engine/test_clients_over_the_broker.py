@@ -7,7 +7,7 @@ import pytest
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import decode_answer, encode_client
-from amends_contracts.messages import Cancel, ClientMessage, Json, Signal, Start
+from amends_contracts.messages import Cancel, ClientMessage, EnlistOpen, Json, Start
 from amends_contracts.names import SagaId
 from amends_contracts.problems import Problem
 from amends_contracts.topology import Queue
@@ -88,7 +88,8 @@ async def test_a_cancel_is_answered_with_the_status(e: Engine) -> None:
 
 async def test_a_verb_of_a_later_version_is_refused_as_such(e: Engine) -> None:
     """It is not swallowed, and no dead letter: there is nothing wrong with it."""
-    problem = await Client(e).ask(Signal(definition="trip", key="k", event="paid", id="p-1"))
+    asked = EnlistOpen(definition="trip", key="k", lease="PT30S")
+    problem = await Client(e).ask(asked)
     assert isinstance(problem, Problem)
     assert problem.type == "amends:unsupported"
     assert e.broker.depth(e.topology.dead) == 0

@@ -9,9 +9,16 @@ from datetime import UTC, datetime
 import pytest
 
 from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag
-from amends_contracts.codec import encode_batch, encode_client, encode_hello, encode_reply
+from amends_contracts.codec import (
+    encode_batch,
+    encode_client,
+    encode_command,
+    encode_hello,
+    encode_reply,
+)
 from amends_contracts.messages import (
     JSON_TYPE,
+    Command,
     CommandInfo,
     Effect,
     Hello,
@@ -22,10 +29,11 @@ from amends_contracts.messages import (
     Start,
     to_body,
 )
-from amends_contracts.names import Key, MessageId, Op, SagaId, StepPath, key_of
+from amends_contracts.names import START_SAGA, Key, MessageId, Op, SagaId, StepPath, key_of
 from amends_contracts.problems import PROBLEM_CONTENT_TYPE
 from amends_contracts.topology import Topology
 from amends_orchestrator.cel import CelExpressions
+from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import ReplyReceived
 from amends_orchestrator.engine.catalog import Catalog, Schema
 from amends_orchestrator.engine.clock import SystemClock
@@ -61,7 +69,13 @@ class Reader:
         clock = SystemClock()
         self.catalog = Catalog(self.store, CelExpressions(), clock, newest_for_s=1)
         self.edge = Edge(
-            TOPOLOGY, self.tokens, self.catalog, clock=clock, tenant="default", principal_of=None
+            TOPOLOGY,
+            self.tokens,
+            self.catalog,
+            self.store,
+            clock=clock,
+            tenant="default",
+            principal_of=None,
         )
 
     async def read(self, queue: str, message: AmqpMessage) -> Reading:
@@ -128,7 +142,7 @@ async def test_a_version_that_no_definition_can_have_is_refused(
         TOPOLOGY.start, encode_client(start, TOPOLOGY, reply_to="amq.gen-1")
     )
     assert reading.dead is not None
-    assert reading.answer is not None
+    assert isinstance(reading.answer, Refused)
     assert reading.answer.type == "amends:bad-request"
 
 
@@ -142,6 +156,34 @@ async def test_what_nobody_foresaw_is_a_dead_letter(reader: Reader) -> None:
     reader.store.error = StoreUnavailable("away")
     with pytest.raises(StoreUnavailable):
         await reader.read(TOPOLOGY.start, message)
+
+
+async def test_nobody_is_the_service_of_the_orchestrator(reader: Reader) -> None:
+    """`amends` runs child sagas: a participant of that name would be sent their starts."""
+    hello = Hello(service="amends", instance="i", commands={})
+    reading = await reader.read(TOPOLOGY.control, encode_hello(hello, TOPOLOGY))
+    assert (reading.hello, reading.dead) == (None, "service 'amends' is the orchestrator itself")
+
+
+async def test_a_command_to_the_orchestrator_needs_its_own_token(reader: Reader) -> None:
+    """Who may publish commands can still start no child: only we sign them."""
+    key = key_of(SAGA, StepPath("stay"), Op.ACTION)
+    command = Command(
+        type=START_SAGA,
+        op=Op.ACTION,
+        message_id=MessageId("m"),
+        body=b"{}",
+        saga_id=SAGA,
+        reply_to="reply.amends.00",
+        key=key,
+        digest="d",
+        token="forged",
+    )
+    reading = await reader.read(TOPOLOGY.control, encode_command(command, TOPOLOGY))
+    assert (reading.works, reading.refused) == ([], ("token",))
+    known = replace(command, token=reader.tokens.sign(key))
+    reading = await reader.read(TOPOLOGY.control, encode_command(known, TOPOLOGY))
+    assert reading.dead is not None  # of a saga that nobody knows
 
 
 async def test_nobody_says_hello_for_another_service(reader: Reader) -> None:

@@ -36,11 +36,14 @@ async def test_a_crowd_of_undos_shares_transactions(crowd: Crowd, world: World) 
 
 
 async def test_duplicates_in_a_crowd_undo_once(crowd: Crowd, world: World) -> None:
-    """Three deliveries of each undo, and a second attempt: one undo, the same answer for all."""
+    """Three deliveries of each undo, and a second attempt: one undo, told to all in the end."""
+    # who finds the row locked for long may be told to come again
     steps = charges(30)
     await crowd(*(step.action() for step in steps))
     undos = [step.compensation(n) for step in steps for n in (1, 2)]
-    assert await crowd(*undos, times=3) == [[("succeeded", {})] * 3] * 60
+    answers = {str(told) for each in await crowd(*undos, times=3) for told in each}
+    assert answers - {"('failed', 'amends:running')"} == {"('succeeded', {})"}
+    assert await crowd(*(step.compensation(3) for step in steps)) == [[("succeeded", {})]] * 30
     assert [await world.done(step.key) for step in steps] == [["acted", "undone"]] * 30
 
 

@@ -251,6 +251,7 @@ CLIENTS: Mapping[str, ClientMessage] = {
     ),
     "client-cancel": Cancel(saga_id=SAGA, reason="the customer called"),
     "client-undo": Undo(saga_id=SAGA, reason="the customer called"),
+    "client-undo-across-pivot": Undo(saga_id=SAGA, reason="the customer called", across_pivot=True),
     "client-signal": Signal(saga_id=SAGA, event="paid", id="p-1", data={"usd": 240}),
     "client-signal-by-key": Signal(definition="book-trip", key="order-17", event="paid", id="p-1"),
     "client-decide": Decide(

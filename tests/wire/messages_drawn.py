@@ -27,6 +27,7 @@ from amends_contracts.messages import (
     Signal,
     Start,
     Trace,
+    Undo,
     Usage,
     digest_of,
     to_body,
@@ -180,6 +181,7 @@ STARTS = st.builds(
 CLIENT_MESSAGES = st.one_of(
     STARTS,
     st.builds(Cancel, saga_id=SAGAS, reason=WORDS),
+    st.builds(Undo, saga_id=SAGAS, reason=WORDS, across_pivot=st.booleans()),
     st.builds(Signal, event=WORDS, id=WORDS, data=JSON, saga_id=SAGAS),
     st.builds(Signal, event=WORDS, id=WORDS, data=JSON, definition=NAMES, key=WORDS),
     st.builds(

@@ -54,7 +54,9 @@ VERBS: Final[Mapping[type, str]] = {
     EnlistClose: "enlist.close",
     EnlistFail: "enlist.fail",
 }
-_OPTIONAL: Final = frozenset({"version", "labels", "comment", "saga_id", "definition", "key"})
+_OPTIONAL: Final = frozenset(
+    {"version", "labels", "comment", "saga_id", "definition", "key", "across_pivot"}
+)
 """Members left out while they are not set."""
 _OPTIONAL_VALUES: Final[Mapping[type, str]] = {Decide: "body", EnlistSettle: "output"}
 
@@ -174,7 +176,8 @@ def _cancel(members: Members) -> Cancel:
 
 
 def _undo(members: Members) -> Undo:
-    return Undo(saga_id=members.saga_id(), reason=_reason(members))
+    across = members.flag("across_pivot")
+    return Undo(saga_id=members.saga_id(), reason=_reason(members), across_pivot=across)
 
 
 def _signal(members: Members) -> Signal:

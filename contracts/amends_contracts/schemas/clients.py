@@ -56,7 +56,10 @@ CLIENT_SCHEMAS: Final[dict[str, Schema]] = {
         "Stop a running saga and undo it.", {"saga_id": SAGA_ID, "reason": PROSE}, closed=True
     ),
     "undo": record(
-        "Late undo of a completed saga.", {"saga_id": SAGA_ID, "reason": PROSE}, closed=True
+        "Late undo of a completed saga.",
+        {"saga_id": SAGA_ID, "reason": PROSE},
+        {"across_pivot": {"type": "boolean"}},
+        closed=True,
     ),
     "signal": _SIGNAL,
     "decide": record(

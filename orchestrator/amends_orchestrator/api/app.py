@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from amends_orchestrator.api import definitions as definition_routes
-from amends_orchestrator.api import health, operate, problems, sagas
+from amends_orchestrator.api import health, operate, problems, sagas, signals
 from amends_orchestrator.api.guard import Guard
 from amends_orchestrator.api.headers import SecurityHeaders
 from amends_orchestrator.api.live import Live
@@ -33,7 +33,7 @@ ROUTERS: Final = (
     definition_routes.routes,
     sagas.routes,
     operate.routes,
-    operate.signals,
+    signals.routes,
     health.routes,
 )
 

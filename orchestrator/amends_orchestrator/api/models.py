@@ -100,10 +100,26 @@ class StartOut(Out):
     created: bool
 
 
+class UndoOut(Out):
+    """The saga that undoes the other, and whether this request created it."""
+
+    saga_id: SagaIdText = Field(examples=[SAGA_ID], description="Of the undo saga.")
+    created: bool
+
+
 class ReasonIn(In):
     """A change of the whole saga."""
 
     reason: Reason
+
+
+class UndoIn(ReasonIn):
+    """A late undo of a completed saga."""
+
+    across_pivot: bool = Field(
+        default=False,
+        description="Also what a pivot had made final; what cannot be taken back stays.",
+    )
 
 
 class RetryIn(ReasonIn):
@@ -149,6 +165,16 @@ class KeyedSignalIn(SignalIn):
     key: KeyText
 
 
+class SignalOut(Out):
+    """Who has the event: a saga, or (`kept`) nobody yet."""
+
+    saga_id: SagaIdText | None = Field(default=None, examples=[SAGA_ID])
+    status: SagaStatus | None = None
+    kept: bool = Field(
+        default=False, description="The saga is not there yet: kept for it, for seven days."
+    )
+
+
 class ChangedOut(Out):
     """The saga after a change."""
 
@@ -186,6 +212,9 @@ class StepOut(Out):
     ended_at: datetime | None = None
     problem: ProblemOut | None = None
     compensation: CompensationOut | None = None
+    child: dict[str, Any] | None = Field(
+        default=None, description="Of a step that runs a saga: which, and how it stands."
+    )
 
 
 class SagaItem(Out):
@@ -195,6 +224,7 @@ class SagaItem(Out):
     definition: str = Field(examples=["book-trip"])
     version: int = Field(examples=[1])
     key: str = Field(examples=["order-17"])
+    kind: Literal["saga", "undo"] = "saga"
     status: SagaStatus
     residue: int = Field(description="How many effects stay in the world.")
     labels: dict[str, str]
@@ -210,6 +240,9 @@ class SagaOut(Out):
     definition: str
     version: int
     key: str
+    kind: Literal["saga", "undo"] = Field(
+        default="saga", description="`undo`: the late undo of another saga."
+    )
     status: SagaStatus
     steps: list[StepOut]
     output: Any = None
@@ -221,6 +254,11 @@ class SagaOut(Out):
     failure: dict[str, Any] | None = Field(
         default=None, description="What turned it back, kept to the end."
     )
+    parent: dict[str, Any] | None = Field(
+        default=None, description="The saga and step that run this one as a child."
+    )
+    undoes: SagaIdText | None = Field(default=None, description="The saga that this one undoes.")
+    undone_by: SagaIdText | None = Field(default=None, description="The saga that undoes this one.")
     deadline: datetime | None = None
     undeliverable: int = Field(default=0, description="Commands whose service nobody runs.")
     held: list[Any] = Field(description="Effects that are in the world and could be taken back.")

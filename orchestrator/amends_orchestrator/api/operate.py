@@ -6,25 +6,25 @@ journal, and in the audit record also if it was refused.
 
 from typing import Any, Final
 
+from fastapi import Request
 from starlette.responses import JSONResponse
 
-from amends_contracts.messages import Outcome
+from amends_contracts.messages import Outcome, StartAnswer, Trace, Undo
 from amends_contracts.names import SagaId, StepPath
-from amends_contracts.problems import ProblemType
 from amends_orchestrator.api.models import (
     ChangedOut,
-    KeyedSignalIn,
     ReasonIn,
     ResolveIn,
     RetryIn,
-    SignalIn,
     SkipIn,
+    UndoIn,
+    UndoOut,
 )
 from amends_orchestrator.api.openapi import problems
 from amends_orchestrator.api.ports import Caller, Scope
-from amends_orchestrator.api.problems import ApiProblem, refused
+from amends_orchestrator.api.problems import refused
 from amends_orchestrator.api.route import CallerDep, needs, router
-from amends_orchestrator.api.sagas import SagaPath
+from amends_orchestrator.api.sagas import SagaPath, trace_of
 from amends_orchestrator.api.services import Services, ServicesDep
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import (
@@ -88,14 +88,9 @@ async def change(
 
 
 routes = router("operate", "/v1/sagas/{saga_id}")
-signals = router("signals", "/v1")
 _ANSWERS: Final[dict[str, Any]] = {
     "response_model": ChangedOut,
     "responses": problems(400, 404, 409, 413, 415, 422, 429),
-}
-_LATER: Final[dict[str, Any]] = {
-    "response_model": ChangedOut,
-    "responses": problems(400, 404, 413, 415, 422, 501),
 }
 
 
@@ -178,37 +173,52 @@ async def resolve(
     return await _changed(services, caller, saga_id, message)
 
 
-@routes.post("/undo", **_LATER)
+@routes.post(
+    "/undo",
+    status_code=201,
+    response_model=UndoOut,
+    responses={
+        200: {"model": UndoOut, "description": "It was asked for before; the same undo saga"},
+        **problems(400, 404, 409, 413, 415, 422, 429),
+    },
+)
 @needs(Scope.STARTER)
 async def undo(
-    saga_id: SagaPath, body: ReasonIn, caller: CallerDep, services: ServicesDep
+    saga_id: SagaPath,
+    body: UndoIn,
+    request: Request,
+    caller: CallerDep,
+    services: ServicesDep,
 ) -> JSONResponse:
-    """Take a completed saga back (late undo). Not supported by this version."""
-    del body
-    await services.saga(caller.tenant, SagaId(saga_id))
-    detail = "This version cannot undo a completed saga. A running one is undone by cancel."
-    raise ApiProblem(ProblemType.UNSUPPORTED, detail)
+    """Take a completed saga back, by a saga of its own, whose id is the answer.
+
+    Refused: a saga that has not completed, a step whose undo window has closed, and, unless it is
+    asked for with `across_pivot`, one that is past its pivot; `errors` lists what would stay then.
+    """
+    answer = await late_undo(services, caller, SagaId(saga_id), body, trace_of(request))
+    return JSONResponse(
+        {"saga_id": answer.saga_id, "created": answer.created},
+        status_code=201 if answer.created else 200,
+        headers={"Location": f"/v1/sagas/{answer.saga_id}"},
+    )
 
 
-@routes.post("/signal", **_LATER)
-@needs(Scope.STARTER)
-async def signal(
-    saga_id: SagaPath, body: SignalIn, caller: CallerDep, services: ServicesDep
-) -> JSONResponse:
-    """Send the saga an event. Not supported by this version."""
-    del body
-    await services.saga(caller.tenant, SagaId(saga_id))
-    raise _no_signals()
-
-
-@signals.post("/signals", **_LATER)
-@needs(Scope.STARTER)
-async def keyed_signal(body: KeyedSignalIn) -> JSONResponse:
-    """Send an event to the saga of a definition and key. Not supported by this version."""
-    del body
-    raise _no_signals()
-
-
-def _no_signals() -> ApiProblem:
-    detail = "No step of this version waits for events (kind await), so signals are not taken."
-    return ApiProblem(ProblemType.UNSUPPORTED, detail)
+async def late_undo(
+    services: Services, caller: Caller, saga_id: SagaId, body: UndoIn, trace: Trace | None
+) -> StartAnswer:
+    """Start the undo saga and keep the record of it. Raises ApiProblem if it is refused."""
+    await services.saga(caller.tenant, saga_id)
+    asked = Undo(saga_id=saga_id, reason=body.reason, across_pivot=body.across_pivot)
+    answer = await services.orchestrator.undo(caller.tenant, caller.name, asked, trace=trace)
+    await services.audit.record(
+        tenant=caller.tenant,
+        who=caller.name,
+        action="undo",
+        saga_id=saga_id,
+        step=None,
+        reason=body.reason,
+        outcome=str(answer.type) if isinstance(answer, Refused) else "done",
+    )
+    if isinstance(answer, Refused):
+        raise refused(answer)
+    return answer

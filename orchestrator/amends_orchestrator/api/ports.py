@@ -10,12 +10,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from amends_contracts.messages import Json, Start, StartAnswer, Trace
+from amends_contracts.messages import Json, Signal, Start, StartAnswer, Trace, Undo
 from amends_contracts.names import SagaId
 from amends_contracts.problems import FieldError
 from amends_orchestrator.core.decision import Decision, JournalRow, Refused
 from amends_orchestrator.core.inputs import Input
 from amends_orchestrator.core.state import Identity, SagaStatus
+from amends_orchestrator.engine.work import SignalKept, SignalKnown
 
 
 class Scope(StrEnum):
@@ -295,6 +296,18 @@ class Orchestrator(Protocol):
         ...
 
     async def submit(self, tenant: str, saga_id: SagaId, message: Input) -> Decision | Refused:
+        """Resolves after commit."""
+        ...
+
+    async def undo(
+        self, tenant: str, by: str, asked: Undo, *, trace: Trace | None = None
+    ) -> StartAnswer | Refused:
+        """Resolves after commit."""
+        ...
+
+    async def signal(
+        self, tenant: str, by: str, asked: Signal
+    ) -> Decision | SignalKept | SignalKnown | Refused:
         """Resolves after commit."""
         ...
 

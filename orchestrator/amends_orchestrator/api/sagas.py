@@ -9,7 +9,7 @@ from fastapi import Path, Query, Request
 from starlette.responses import JSONResponse
 
 from amends_contracts.messages import Start, Trace
-from amends_contracts.names import SagaId
+from amends_contracts.names import SagaId, is_undo_start_key
 from amends_orchestrator.api.models import (
     UUID_PATTERN,
     JournalItem,
@@ -56,6 +56,7 @@ def item_of(row: SagaRow) -> SagaItem:
         definition=row.identity.definition,
         version=row.identity.version,
         key=row.identity.key,
+        kind="undo" if is_undo_start_key(row.identity.key) else "saga",
         status=row.status,
         residue=row.residue,
         labels=dict(row.labels),

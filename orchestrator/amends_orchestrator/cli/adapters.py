@@ -12,11 +12,13 @@ from amends_contracts.documents import (
     load_document,
 )
 from amends_contracts.messages import Json
+from amends_contracts.names import SagaId, undo_start_key
 from amends_contracts.problems import FieldError
 from amends_orchestrator.api.ports import Checked, SagaRow
 from amends_orchestrator.core import JournalRow, Plan, Saga, from_stored
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.resolve import resolve
+from amends_orchestrator.core.state import SagaStatus
 from amends_orchestrator.core.undo_plan import undo_plan
 from amends_orchestrator.core.verify import verify
 from amends_orchestrator.core.view import saga_view
@@ -41,13 +43,37 @@ class CoreViews:
         """The shape of REST, with what the row alone knows: times, labels, trace."""
         plan, saga = await self._of(row)
         shown = saga_view(plan, saga, await self._journal(row)).to_json()
+        undone_by = await self._undone_by(row)
+        await self._name_children(row.identity.tenant, shown["steps"])
+        await self._name_children(row.identity.tenant, shown["tree"])
         return {
             **shown,
+            **({} if undone_by is None else {"undone_by": undone_by}),
             "labels": dict(row.labels),
             "started_at": row.started_at.isoformat(),
             "ended_at": row.ended_at.isoformat() if row.ended_at else None,
             "trace_id": row.trace_id,
         }
+
+    async def _undone_by(self, row: SagaRow) -> SagaId | None:
+        """Its undo saga is found by the key that only that can have."""
+        if row.status is not SagaStatus.COMPLETED:
+            return None
+        identity = row.identity
+        key = undo_start_key(identity.saga_id)
+        found = await self._reads.by_key(identity.tenant, identity.definition, key)
+        return None if found is None else found.identity.saga_id
+
+    async def _name_children(self, tenant: str, steps: Sequence[Json]) -> None:
+        """Of steps that run a saga: which it is, and how it stands."""
+        for step in steps:
+            child = step.get("child")
+            if child is not None and "saga_id" not in child:
+                found = await self._reads.by_key(tenant, child["definition"], child["key"])
+                if found is not None:
+                    child["saga_id"] = found.identity.saga_id
+                    child["status"] = found.status.value
+            await self._name_children(tenant, step.get("children", ()))
 
     async def undo_plan(self, row: SagaRow) -> Json:
         """What a compensation would do now, in order."""

@@ -20,6 +20,7 @@ from amends_orchestrator.cli import (
     output,
     sagas,
     serve,
+    signals,
     sim,
     up,
 )
@@ -51,7 +52,15 @@ for _command in (
     definitions.retire,
 ):
     app.command(rich_help_panel=_SAGAS)(_command)
-for _command in (sagas.start, sagas.show, sagas.undo_plan, sagas.cancel, sagas.undo, sagas.trace):
+for _command in (
+    sagas.start,
+    sagas.show,
+    signals.signal,
+    sagas.undo_plan,
+    sagas.cancel,
+    sagas.undo,
+    sagas.trace,
+):
     app.command(rich_help_panel=_SAGAS)(_command)
 app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
 for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):

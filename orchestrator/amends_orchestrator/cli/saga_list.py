@@ -48,8 +48,7 @@ def started(answer: View, body: View) -> RenderableType:
 
 def acted(said: str, saga_id: str, answer: View) -> RenderableType:
     """The answer to an operator's or client's action."""
-    other = answer.get("undo_saga_id") or answer.get("saga_id")
-    shown = str(other or saga_id)
+    shown = str(answer.get("saga_id") or saga_id)
     return Text.assemble((said, "ok"), ("  amends show ", "quiet"), (shown, "quiet"))
 
 

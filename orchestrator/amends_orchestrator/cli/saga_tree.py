@@ -170,6 +170,9 @@ def _details(step: View) -> Iterator[str]:
         yield f"iteration {step['turn']}"
     if step.get("count"):
         yield f"{step['count']} {step['kind']}"
+    child: View = step.get("child") or {}
+    if child.get("saga_id"):
+        yield f"{child['status']} {child['saga_id']}"
 
 
 def _why(step: View) -> str:
@@ -195,6 +198,13 @@ def _foot(view: View) -> Iterator[Text]:
         yield Text("next     amends retry, resolve or skip, with its id and a step's path", "quiet")
     for item in view.get("residue", ()):
         yield Text.assemble(("residue  ", "quiet"), (_effect(item), "bad"))
+    if view.get("parent"):
+        parent = view["parent"]
+        yield Text.assemble(("parent   ", "quiet"), f"{parent['step']} of {parent['saga_id']}")
+    if view.get("undoes"):
+        yield Text.assemble(("undoes   ", "quiet"), str(view["undoes"]))
+    if view.get("undone_by"):
+        yield Text.assemble(("undone   ", "quiet"), f"by {view['undone_by']}")
     if view.get("output"):
         pairs = "  ".join(f"{k}={v}" for k, v in dict(view["output"]).items())
         yield Text.assemble(("output   ", "quiet"), pairs)

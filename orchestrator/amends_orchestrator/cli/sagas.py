@@ -162,11 +162,18 @@ def undo(
     saga_id: options.SagaId,
     *,
     reason: options.Reason = "undone from the command line",
+    across_pivot: Annotated[
+        bool,
+        typer.Option("--across-pivot", help="Also what its pivot had made final; see undo-plan."),
+    ] = False,
     url: options.Url = None,
     as_json: options.Json = False,
 ) -> None:
     """Undo a completed saga, by a saga of its own."""
-    act(saga_id, "undo", {"reason": reason}, "undoing", url=url, as_json=as_json)
+    body: dict[str, Any] = {"reason": reason}
+    if across_pivot:
+        body["across_pivot"] = True
+    act(saga_id, "undo", body, "undoing", url=url, as_json=as_json)
 
 
 def trace(
@@ -203,6 +210,8 @@ def _end(rest: Rest, saga_id: str, timeout_s: float, as_json: bool) -> None:
             f"It goes on by itself: amends show {saga_id} --watch",
             exit_code=Exit.TIMEOUT,
         )
+    if view.get("kind") == "undo" and view["status"] == "compensated":
+        raise typer.Exit(Exit.OK)  # that is what it was for
     raise typer.Exit(EXIT_OF_STATUS[view["status"]])
 
 

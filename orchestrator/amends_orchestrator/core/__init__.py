@@ -6,6 +6,7 @@ answer = decide(plan, saga, values, message, now)      # Decision | Refused | Mi
 saga = replay(rows, identity)                          # the same saga, from its journal
 """
 
+from amends_orchestrator.core.children import ChildReply, replies_of, reply_of, start_undone
 from amends_orchestrator.core.decide import Values, decide, start
 from amends_orchestrator.core.decision import (
     Answer,
@@ -17,6 +18,7 @@ from amends_orchestrator.core.decision import (
     Send,
 )
 from amends_orchestrator.core.evolve import evolve, replay
+from amends_orchestrator.core.late_undo import UndoRequested, adopted_rows, start_undo
 from amends_orchestrator.core.plan import Plan, UnsupportedKind, compile_plan
 from amends_orchestrator.core.resolve import resolve
 from amends_orchestrator.core.state import (
@@ -36,6 +38,7 @@ from amends_orchestrator.core.view import SagaView, saga_view
 __all__ = [
     "TERMINAL",
     "Answer",
+    "ChildReply",
     "Decision",
     "Identity",
     "JournalRow",
@@ -50,18 +53,24 @@ __all__ = [
     "State",
     "StepStatus",
     "UndoItem",
+    "UndoRequested",
     "UnsupportedKind",
     "Values",
+    "adopted_rows",
     "compile_plan",
     "decide",
     "evolve",
     "from_stored",
     "replay",
+    "replies_of",
+    "reply_of",
     "residue_count",
     "resolve",
     "saga_status",
     "saga_view",
     "start",
+    "start_undo",
+    "start_undone",
     "state_from_json",
     "state_to_json",
     "undo_plan",

@@ -18,6 +18,7 @@ from amends_orchestrator.core.outcomes import HALTING, map_undo, send_probe
 from amends_orchestrator.core.plan import (
     ActionNode,
     AlternativesNode,
+    AwaitNode,
     ChoiceNode,
     EachNode,
     Node,
@@ -49,6 +50,8 @@ def _visit(work: Work, node: Node, prefix: str) -> bool:
     match node:
         case ActionNode():
             return _action(work, node, path)
+        case AwaitNode():
+            return True
         case ParallelNode():
             return _parallel(work, node, prefix)
         case ChoiceNode():

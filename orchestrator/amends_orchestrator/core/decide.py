@@ -12,10 +12,13 @@ from typing import assert_never
 from amends_contracts.messages import Json
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
+from amends_orchestrator.core.awaiting import expire_await, on_signal
+from amends_orchestrator.core.children import on_asked
 from amends_orchestrator.core.compensation import expire_undo, go_back
 from amends_orchestrator.core.decision import Answer, Decision, Missing, Refused
 from amends_orchestrator.core.forward import go_forward
 from amends_orchestrator.core.inputs import (
+    Asked,
     CancelRequested,
     DeadLettered,
     Fault,
@@ -25,6 +28,7 @@ from amends_orchestrator.core.inputs import (
     ResumeRequested,
     RetryRequested,
     Returned,
+    Signalled,
     SkipRequested,
     StartRequested,
     SuspendRequested,
@@ -62,9 +66,10 @@ def start(
             by=request.by,
             labels=dict(request.labels),
             deadline=None if plan.deadline is None else now + plan.deadline,
+            asked=request.asked,
         )
     )
-    _advance(work)
+    advance(work)
     return work.decision()
 
 
@@ -75,20 +80,27 @@ def decide(plan: Plan, saga: Saga, values: Values, message: Input, now: datetime
     that finds nothing due is a Decision without rows: re-arm with `wake_at(saga, now)`.
     """
     if saga.status in TERMINAL:
-        return Refused(
-            type=ProblemType.WRONG_STATE,
-            detail=f"the saga has ended: {saga.status}",
-            duplicate=not isinstance(message, _OPERATOR),
-        )
+        return _after_the_end(saga, message)
     work = Work(plan, saga.identity, saga.seq, saga.state, values, now)
     try:
         refused = _receive(work, message)
         if refused is not None:
             return refused
-        _advance(work)
+        advance(work)
     except Need as need:
         return Missing(need.seqs)
     return work.decision()
+
+
+def _after_the_end(saga: Saga, message: Input) -> Refused:
+    """Nothing is decided any more; what comes from a person or a client is told so."""
+    match message:
+        case Signalled(id=id_):
+            repeated = id_ in saga.state.signals
+        case _:
+            repeated = not isinstance(message, _OPERATOR)
+    detail = f"the saga has ended: {saga.status}"
+    return Refused(type=ProblemType.WRONG_STATE, detail=detail, duplicate=repeated)
 
 
 _OPERATOR = (
@@ -124,6 +136,10 @@ def _receive(work: Work, message: Input) -> Refused | None:
             return on_skip(work, message)
         case ResolveRequested():
             return on_resolve(work, message)
+        case Signalled():
+            return on_signal(work, message)
+        case Asked():
+            return on_asked(work, message)
         case Fault():
             return on_fault(work, message)
         case _:
@@ -140,9 +156,12 @@ def _on_woke(work: Work) -> None:
         for op, expire in ((step.action, expire_action), (step.undo, expire_undo)):
             if op.doing in _EXPIRES and op.due is not None and op.due <= work.now:
                 expire(work, path)
+        op = step.action
+        if op.doing is Doing.AWAITING and op.due is not None and op.due <= work.now:
+            expire_await(work, path)
 
 
-def _advance(work: Work) -> None:
+def advance(work: Work) -> None:
     """Go on until nothing more can happen now, and say whether an operator is needed."""
     draft = work.draft
     _check_deadline(work)

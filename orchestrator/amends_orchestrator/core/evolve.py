@@ -5,29 +5,30 @@ the immutable state. Nothing outside the core sees a draft.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import assert_never
 
 from amends_contracts.names import StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core import journal as j
+from amends_orchestrator.core import journal_signals as s
 from amends_orchestrator.core.decision import JournalRow
-from amends_orchestrator.core.evolve_holders import hold, interrupted
+from amends_orchestrator.core.evolve_holders import hold
+from amends_orchestrator.core.evolve_saga import apply_saga, grant
+from amends_orchestrator.core.evolve_signals import apply_await, receive
+from amends_orchestrator.core.evolve_undo import apply_adopted
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import from_row
+from amends_orchestrator.core.journal_undo import StepAdopted
 from amends_orchestrator.core.moves import STEP_MOVE_OF
 from amends_orchestrator.core.packed import copy_of
 from amends_orchestrator.core.state import (
     IDLE,
-    ROWS_GRANT,
-    ROWS_MAX,
-    Direction,
     Doing,
     Identity,
     OpState,
     Saga,
-    SagaStatus,
     State,
     StepState,
     StepStatus,
@@ -39,6 +40,7 @@ class Draft:
     """A state that facts are applied to."""
 
     __slots__ = (
+        "asked",
         "at",
         "deadline",
         "direction",
@@ -47,15 +49,19 @@ class Draft:
         "fault",
         "full",
         "interrupt_at",
+        "kept",
         "open",
         "output_seq",
         "pivot",
         "residue",
         "rows_max",
+        "signals",
         "steps",
         "stop",
         "stuck",
         "suspended",
+        "undoes",
+        "undoes_key",
     )
 
     def __init__(self, state: State) -> None:
@@ -76,28 +82,15 @@ class Draft:
         self.rows_max = state.rows_max
         self.residue = state.residue
         self.output_seq = state.output_seq
+        self.signals = state.signals
+        self.kept = state.kept
+        self.undoes, self.undoes_key = state.undoes, state.undoes_key
+        self.asked = state.asked
         self.ended = state.ended
 
     def freeze(self) -> State:
         """The immutable state; the draft must not be used afterwards."""
-        return State(
-            at=self.at,
-            steps=self.steps,
-            direction=self.direction,
-            pivot=self.pivot,
-            deadline=self.deadline,
-            interrupt_at=self.interrupt_at,
-            suspended=self.suspended,
-            stuck=self.stuck,
-            fault=self.fault,
-            full=self.full,
-            stop=self.stop,
-            failure=self.failure,
-            rows_max=self.rows_max,
-            residue=self.residue,
-            output_seq=self.output_seq,
-            ended=self.ended,
-        )
+        return State(**{name: getattr(self, name) for name in _STATE})
 
     def apply(self, event: Event, seq: int, at: datetime) -> None:
         """Apply one fact, which stands (or will stand) in row `seq`."""
@@ -145,10 +138,20 @@ class Draft:
                 | j.OperatorResolved()
             ):
                 _step(self, event, seq, at)
+            case s.StepAwaiting() | s.StepSignalled() | s.StepWithdrawn():
+                apply_await(self, event, _next(self.steps.get(event.path), event), at)
+            case StepAdopted():
+                apply_adopted(self, event, seq)
+            case s.SignalReceived():
+                receive(self, event, seq)
+                return
             case _:
-                _saga(self, event, seq)
+                apply_saga(self, event, seq)
                 return
         (self.open.add if self.steps[event.path].is_open else self.open.discard)(event.path)
+
+
+_STATE = tuple(member.name for member in fields(State))
 
 
 def _next(step: StepState | None, event: Event) -> StepStatus:
@@ -380,18 +383,18 @@ def _step(draft: Draft, event: _StepEvent, seq: int, at: datetime) -> None:
             draft.residue += 1
             step = replace(step, residue=True)
         case j.OperatorRetried():
-            _grant(draft, seq)
+            grant(draft, seq)
             if status is StepStatus.COMPENSATING:
                 step = replace(step, status=status, undo=_anew(step.undo, at), halts=False)
             else:
                 step = replace(step, status=status, action=_anew(step.action, at), halts=False)
         case j.OperatorSkipped(residue=residue):
-            _grant(draft, seq)
+            grant(draft, seq)
             step = _close(step, status)
             draft.residue += residue
             step = replace(step, status=status, residue=residue)
         case j.OperatorResolved():
-            _grant(draft, seq)
+            grant(draft, seq)
             step = _close(step, status)
         case _:
             assert_never(event)
@@ -409,73 +412,6 @@ def _close(step: StepState, status: StepStatus) -> StepState:
     op = step.undo if undoing else step.action
     op = OpState(op.attempt, op.base, Doing.CLOSED, sent_at=op.sent_at)
     return replace(step, undo=op, halts=False) if undoing else replace(step, action=op, halts=False)
-
-
-def _grant(draft: Draft, seq: int) -> None:
-    """An operator acts: the journal may grow by some more rows."""
-    if draft.full:
-        draft.full = False
-        draft.rows_max = seq + ROWS_GRANT
-
-
-_SagaEvent = (
-    j.SagaStarted
-    | j.SagaCompensating
-    | j.SagaStopping
-    | j.SagaStopLapsed
-    | j.SagaOverdue
-    | j.SagaStuck
-    | j.SagaUnstuck
-    | j.SagaSuspended
-    | j.SagaResumed
-    | j.SagaCompleted
-    | j.SagaCompensated
-)
-
-
-def _saga(draft: Draft, event: _SagaEvent, seq: int) -> None:
-    match event:
-        case j.SagaStarted(deadline=deadline):
-            draft.deadline = deadline
-        case j.SagaCompensating(failure=failure, interrupt_at=interrupt_at):
-            draft.direction = Direction.BACK
-            draft.failure = failure
-            draft.deadline = draft.stop = None
-            draft.interrupt_at = interrupt_at
-            draft.rows_max = seq + ROWS_MAX
-            draft.full = False
-            for path in draft.open:
-                draft.steps[path] = interrupted(draft.steps[path], interrupt_at)
-        case j.SagaStopping(failure=failure):
-            draft.stop = failure
-        case j.SagaStopLapsed():
-            draft.stop = None
-        case j.SagaOverdue():
-            draft.deadline = None
-        case j.SagaStuck(fault=fault, full=full):
-            draft.stuck = True
-            draft.fault = draft.fault or fault
-            draft.full = draft.full or full
-        case j.SagaUnstuck():
-            draft.stuck = draft.fault = False
-            if draft.full:
-                _grant(draft, seq)
-        case j.SagaSuspended():
-            draft.suspended = True
-        case j.SagaResumed():
-            draft.suspended = False
-        case j.SagaCompleted(output=output):
-            _end(draft, SagaStatus.COMPLETED)
-            draft.output_seq = 0 if output is None else seq
-        case j.SagaCompensated():
-            _end(draft, SagaStatus.COMPENSATED)
-        case _:
-            assert_never(event)
-
-
-def _end(draft: Draft, status: SagaStatus) -> None:
-    draft.ended = status
-    draft.deadline = draft.interrupt_at = None
 
 
 def evolve(saga: Saga | None, row: JournalRow, identity: Identity | None = None) -> Saga:

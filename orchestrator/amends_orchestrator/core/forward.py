@@ -11,6 +11,7 @@ from amends_contracts.messages import Json
 from amends_contracts.names import Op, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
+from amends_orchestrator.core.awaiting import begin_awaiting, take_signal
 from amends_orchestrator.core.compensation import undo_sequence
 from amends_orchestrator.core.conditions import condition
 from amends_orchestrator.core.decision import Send
@@ -21,6 +22,7 @@ from amends_orchestrator.core.plan import (
     OTHERWISE,
     ActionNode,
     AlternativesNode,
+    AwaitNode,
     ChoiceNode,
     EachNode,
     Node,
@@ -73,6 +75,8 @@ def _visit(work: Work, node: Node, prefix: str) -> bool:
     step = work.draft.steps.get(path)
     if isinstance(node, ActionNode):
         return _action(work, node, path, step)
+    if isinstance(node, AwaitNode):
+        return _await(work, node, path, step)
     if not _enter(work, node, path, step):
         return False
     entered = work.draft.steps.get(path)
@@ -167,6 +171,18 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
             deadline=due,
         )
     )
+
+
+# --- signals -------------------------------------------------------------------------------------
+
+
+def _await(work: Work, node: AwaitNode, path: StepPath, step: StepState | None) -> bool:
+    begins = step is None or step.status is StepStatus.RETRYING  # an operator has it wait anew
+    if begins and _holds(work, node, path):
+        begin_awaiting(work, node, path)
+    if work.onward(path):
+        take_signal(work, node, path)
+    return _is_done_now(work, path)
 
 
 # --- what holds others ---------------------------------------------------------------------------

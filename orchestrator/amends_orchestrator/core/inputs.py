@@ -13,6 +13,7 @@ from typing import TypeAlias
 from amends_contracts.messages import Json, Outcome, Usage
 from amends_contracts.names import Op, StepPath
 from amends_contracts.problems import Problem
+from amends_orchestrator.core.state import Asker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,23 @@ class ResolveRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signalled:
+    """Somebody sends an event; the same `id` again is the same signal."""
+
+    event: str
+    id: str
+    by: str
+    data: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A step of another saga asks for this one: what it came to, or to be taken back."""
+
+    asker: Asker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """The engine met an exception while deciding this saga: it becomes stuck, shown, not lost."""
 
@@ -137,6 +155,8 @@ Input: TypeAlias = (
     | RetryRequested
     | SkipRequested
     | ResolveRequested
+    | Signalled
+    | Asked
     | Fault
 )
 
@@ -149,3 +169,5 @@ class StartRequested:
     input: Json
     by: str
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    asked: Asker | None = None
+    """The step of another saga that it is started for."""

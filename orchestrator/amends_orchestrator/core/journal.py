@@ -11,17 +11,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
-from amends_contracts.messages import ActionOutcome, Json, Outcome
-from amends_contracts.names import StepPath
+from amends_contracts.messages import ActionOutcome, Json
+from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import Problem
-from amends_orchestrator.core import journal_loops
+from amends_orchestrator.core import journal_loops, journal_operator
+from amends_orchestrator.core.journal_signals import (
+    SignalReceived,
+    StepAwaiting,
+    StepSignalled,
+    StepWithdrawn,
+)
+from amends_orchestrator.core.journal_undo import StepAdopted
 from amends_orchestrator.core.kinds import Kind
-from amends_orchestrator.core.state import Failure
+from amends_orchestrator.core.state import Asker, Failure
 
 StepTurned = journal_loops.StepTurned
 StepAdvanced = journal_loops.StepAdvanced
 StepPlanFailed = journal_loops.StepPlanFailed
 StepLeft = journal_loops.StepLeft
+OperatorRetried = journal_operator.OperatorRetried
+OperatorSkipped = journal_operator.OperatorSkipped
+OperatorResolved = journal_operator.OperatorResolved
 
 # --- the saga ------------------------------------------------------------------------------------
 
@@ -36,6 +46,11 @@ class SagaStarted:
     by: str
     labels: Mapping[str, str]
     deadline: datetime | None = None
+    undoes: SagaId | None = None
+    """It is the late undo of this saga, which was started with this key."""
+    undoes_key: str | None = None
+    asked: Asker | None = None
+    """The step of another saga that started it, or takes it back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +136,14 @@ class SagaCompensated:
     """Everything that was done is undone, or is recorded as residue."""
 
     KIND: ClassVar = Kind.SAGA_COMPENSATED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaAsked:
+    """A step of another saga waits for its end, or does so with a later attempt."""
+
+    KIND: ClassVar = Kind.SAGA_ASKED
+    asker: Asker
 
 
 # --- a step, forward -----------------------------------------------------------------------------
@@ -402,43 +425,6 @@ class UndoFailed:
     halts: bool = False
 
 
-# --- operators -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorRetried:
-    """The open operation is sent again at once, with a new budget of attempts."""
-
-    KIND: ClassVar = Kind.OPERATOR_RETRIED
-    path: StepPath
-    by: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorSkipped:
-    """The open operation is closed; `residue`: an effect may be there and has an owner now."""
-
-    KIND: ClassVar = Kind.OPERATOR_SKIPPED
-    path: StepPath
-    by: str
-    reason: str
-    owner: str
-    residue: bool
-    evidence: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorResolved:
-    """The open operation is closed with the outcome an operator supplies, in the next row."""
-
-    KIND: ClassVar = Kind.OPERATOR_RESOLVED
-    path: StepPath
-    by: str
-    reason: str
-    outcome: Outcome
-
-
 Event: TypeAlias = (
     SagaStarted
     | SagaCompensating
@@ -451,6 +437,7 @@ Event: TypeAlias = (
     | SagaResumed
     | SagaCompleted
     | SagaCompensated
+    | SagaAsked
     | StepEntered
     | StepTurned
     | StepAdvanced
@@ -478,6 +465,11 @@ Event: TypeAlias = (
     | UndoProbed
     | UndoSucceeded
     | UndoFailed
+    | StepAwaiting
+    | StepSignalled
+    | StepWithdrawn
+    | SignalReceived
+    | StepAdopted
     | OperatorRetried
     | OperatorSkipped
     | OperatorResolved

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from amends_contracts.messages import ActionOutcome, Json, Outcome
+from amends_contracts.names import Op, SagaId, StepPath
 from amends_contracts.problems import Problem
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.journal import EVENT_TYPES, Event
 from amends_orchestrator.core.kinds import UnknownKind
-from amends_orchestrator.core.state import Failure
+from amends_orchestrator.core.state import Asker, Failure
 
 _Encode = Callable[[Any], Json]
 _Decode = Callable[[Any], Any]
@@ -40,9 +41,32 @@ def _problem_to_json(problem: Problem) -> Json:
     return data
 
 
+def asker_to_json(asker: Asker) -> Json:
+    """All of it."""
+    return {
+        "saga_id": asker.saga_id,
+        "step": asker.path,
+        "partition": asker.partition,
+        "op": asker.op.value,
+        "attempt": asker.attempt,
+    }
+
+
+def asker_from_json(data: Json) -> Asker:
+    """The inverse of `asker_to_json`."""
+    return Asker(
+        saga_id=SagaId(data["saga_id"]),
+        path=StepPath(data["step"]),
+        partition=data["partition"],
+        op=Op(data["op"]),
+        attempt=data["attempt"],
+    )
+
+
 _CODECS: Final[dict[Any, tuple[_Encode | None, _Decode | None]]] = {
     datetime: (datetime.isoformat, datetime.fromisoformat),
     Problem: (_problem_to_json, Problem.model_validate),
+    Asker: (asker_to_json, asker_from_json),
     Failure: (failure_to_json, failure_from_json),
     Outcome: (str, Outcome),
     ActionOutcome: (str, ActionOutcome),

@@ -55,6 +55,11 @@ STEP_MOVES: Final[Mapping[Kind, tuple[Move, ...]]] = {
             _P.COMPENSATION_FAILED,
         ),
     ),
+    Kind.STEP_AWAITING: (((None, _P.RETRYING), _P.RUNNING),),
+    Kind.STEP_SIGNALLED: (((_P.RUNNING,), _P.SUCCEEDED),),
+    Kind.STEP_WITHDRAWN: (((_P.RUNNING, _P.RETRYING), _P.SKIPPED),),
+    # in an undo saga, as it stood in the original: whatever that was
+    Kind.STEP_ADOPTED: (((None,), None),),
     Kind.OPERATOR_RETRIED: (
         ((*_OPEN, _P.FAILED), _P.RETRYING),
         (_UNDOING, _P.COMPENSATING),

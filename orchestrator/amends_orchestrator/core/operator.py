@@ -15,7 +15,7 @@ from amends_orchestrator.core.inputs import (
     SuspendRequested,
 )
 from amends_orchestrator.core.outcomes import fail, stop, succeed, turn_back
-from amends_orchestrator.core.plan import ActionNode
+from amends_orchestrator.core.plan import ActionNode, AwaitNode
 from amends_orchestrator.core.state import Doing, OpState, StepState, StepStatus
 from amends_orchestrator.core.work import Work
 
@@ -172,6 +172,8 @@ def on_resolve(work: Work, message: ResolveRequested) -> Refused | None:
     if message.outcome not in (Outcome.SUCCEEDED, Outcome.FAILED):
         return Refused(type=ProblemType.BAD_REQUEST, detail="an outcome is `succeeded` or `failed`")
     if node is None:
+        if isinstance(work.plan.node_of(path), AwaitNode):
+            return _wrong_state(f"{path} awaits an event: signal it, or skip it")
         if op.doing is Doing.WAITING:
             return _wrong_state(f"{path} waits for {op.due}: skip it to go on now")
         return _wrong_state(f"{path} holds other steps: retry or skip it")

@@ -12,7 +12,8 @@ from amends_contracts.names import Op, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.decision import Send
-from amends_orchestrator.core.plan import ActionNode, AlternativesNode, Node, WaitNode
+from amends_orchestrator.core.journal_signals import StepWithdrawn
+from amends_orchestrator.core.plan import ActionNode, AlternativesNode, AwaitNode, Node
 from amends_orchestrator.core.retries import PROBE, PROBE_TIMEOUT, attempts_left
 from amends_orchestrator.core.state import Doing, Failure, StepStatus
 from amends_orchestrator.core.work import Work, node_at, render
@@ -91,7 +92,7 @@ def fail(
     """Nothing changed, for good: the saga turns back, goes on (`ignore`), or asks an operator."""
     step = work.draft.steps.get(path)
     onward = work.onward(path)
-    ignored = isinstance(node, ActionNode) and node.ignore and onward
+    ignored = isinstance(node, ActionNode | AwaitNode) and node.ignore and onward
     blocked = onward and work.draft.pivot is not None and not ignored
     work.emit(
         j.StepFailed(
@@ -246,9 +247,15 @@ def _start_nothing_more(work: Work, paths: list[StepPath], because: str) -> None
                 settle_unknown(work, node, path, why)
             else:
                 fail(work, node, path, why, via="engine")
-        elif isinstance(node, WaitNode) and op.doing is Doing.WAITING:
+        elif isinstance(node, AwaitNode) and op.doing in _WITHDRAWN:
+            work.emit(StepWithdrawn(path=path))
+        elif node is not None and op.doing in _WITHDRAWN:
             why = Problem(type=ProblemType.INTERRUPTED, title=f"withdrawn: {because}")
             fail(work, node, path, why, via="engine")
+
+
+_WITHDRAWN: Final = frozenset({Doing.AWAITING, Doing.WAITING, Doing.BACKOFF})
+"""What a step that sends nothing may be doing; BACKOFF: an operator had it begin anew."""
 
 
 def failure_of(problem: Problem, step: StepPath | None, by: str | None = None) -> Failure:

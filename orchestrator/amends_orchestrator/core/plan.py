@@ -15,7 +15,7 @@ from amends_contracts import definition as document
 from amends_contracts.definition import Definition, Retry, Schema
 from amends_contracts.expressions import parse_expression, parse_template
 from amends_contracts.messages import Effect, Json, Reversal
-from amends_contracts.names import StepPath, service_of
+from amends_contracts.names import START_SAGA, UNDO_SAGA, StepPath, service_of
 from amends_orchestrator.core.expressions import (
     CompiledTemplate,
     Expressions,
@@ -28,6 +28,8 @@ EACH_NAMES: Final = frozenset({"item", "index"})
 REPEAT_NAMES: Final = frozenset({"turn"})
 NEXT_PLAN_NAMES: Final = frozenset({"failure"})
 """What the plans of alternatives after the first know besides."""
+CHILD_ASKED_AGAIN: Final = timedelta(hours=6)
+"""How often a parent asks for a child that has not ended: its reply comes by itself."""
 
 
 class UnsupportedKind(ValueError):
@@ -96,6 +98,18 @@ class ChoiceNode:
         return self.otherwise if case == OTHERWISE else self.cases[case][1]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AwaitNode:
+    """A signal to come, or one that is here already."""
+
+    id: str
+    when: CompiledTemplate | None
+    event: str
+    timeout: timedelta | None
+    ignore: bool
+    """`on_timeout: ignore`."""
+
+
 OTHERWISE: Final = -1
 
 
@@ -150,7 +164,14 @@ class WaitNode:
 
 
 Node: TypeAlias = (
-    ActionNode | ParallelNode | ChoiceNode | EachNode | RepeatNode | AlternativesNode | WaitNode
+    ActionNode
+    | ParallelNode
+    | ChoiceNode
+    | AwaitNode
+    | EachNode
+    | RepeatNode
+    | AlternativesNode
+    | WaitNode
 )
 Sequence: TypeAlias = tuple[Node, ...]
 
@@ -158,7 +179,7 @@ Sequence: TypeAlias = tuple[Node, ...]
 def children(node: Node) -> tuple[tuple[str, Sequence], ...]:
     """The named sequences under a node."""
     match node:
-        case ActionNode() | WaitNode():
+        case ActionNode() | AwaitNode() | WaitNode():
             return ()
         case ParallelNode():
             return node.branches
@@ -206,6 +227,8 @@ class Plan:
     """Whether there are alternatives anywhere."""
     pivots: tuple[str, ...]
     """Steps marked as pivot, in the order of the document."""
+    awaited: frozenset[str]
+    """Events that some step awaits."""
 
     def node_of(self, path: str) -> Node | None:
         """The node of a step path: what stands after the last dot, without its instance."""
@@ -258,6 +281,7 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
         events=definition.events,
         savepoints=any(place.plans for place in compiler.places.values()),
         pivots=tuple(pivots),
+        awaited=frozenset(n.event for n in walk(root) if isinstance(n, AwaitNode)),
     )
 
 
@@ -304,6 +328,12 @@ class _Compiler:
                 return self.alternatives(step, place)
             case document.Wait():
                 return self.wait(step, place.names)
+            case document.ChildSaga():
+                return self.child(step, place.names)
+            case document.Await():
+                when = self.when(step.when, place.names)
+                ignore = step.on_timeout == "ignore"
+                return AwaitNode(step.id, when, step.event, step.timeout, ignore)
             case _:
                 raise UnsupportedKind(step.id, step.kind)
 
@@ -370,6 +400,29 @@ class _Compiler:
             pivot=step.pivot,
             undo=self.undo(step, names) if reversal is Reversal.COMPENSATABLE else None,
             compensable_for=step.compensable_for,
+        )
+
+    def child(self, step: document.ChildSaga, names: frozenset[str]) -> ActionNode:
+        """An action of the engine itself, asked for again and again until it ends."""
+        asked = {"definition": step.definition, "version": step.version, "input": step.input}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return ActionNode(
+            id=step.id,
+            when=self.when(step.when, names),
+            command=START_SAGA,
+            service=service_of(START_SAGA),
+            input=self.template(given | ({"key": step.key} if step.key else {}), names),
+            effect=Effect.KEYED,
+            reversal=Reversal.COMPENSATABLE,
+            probe=False,
+            timeout=CHILD_ASKED_AGAIN,
+            retry=Retry(max_attempts=None),
+            ignore=False,
+            pivot=False,
+            undo=Undo(
+                UNDO_SAGA, None, document.UNDO_RETRY_DEFAULT, CHILD_ASKED_AGAIN, verify=False
+            ),
+            compensable_for=None,
         )
 
     def undo(self, step: document.Action, names: frozenset[str]) -> Undo:

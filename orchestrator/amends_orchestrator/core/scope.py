@@ -15,7 +15,7 @@ from amends_contracts.names import StepPath
 from amends_orchestrator.core.expressions import ExpressionError
 from amends_orchestrator.core.frames import Frame, frames_of, item_prefix, prefix_at, turn_prefix
 from amends_orchestrator.core.plan import Place, Plan
-from amends_orchestrator.core.state import Identity, StepState
+from amends_orchestrator.core.state import StepState
 
 Seqs: TypeAlias = "int | list[Seqs]"
 """Rows that hold an output, or those of all items; 0 where there is none."""
@@ -29,9 +29,8 @@ class Recorded(Protocol):
         """The definition."""
         ...
 
-    @property
-    def identity(self) -> Identity:
-        """The saga."""
+    def named(self) -> Json:
+        """Id and key of the saga that the plan speaks of."""
         ...
 
     @property
@@ -80,8 +79,7 @@ class Scope:
             case ("input", *_):
                 return recorded.row_data(1).get("input"), 1
             case ("saga", *_):
-                identity = recorded.identity
-                return {"id": identity.saga_id, "key": identity.key}, 1
+                return recorded.named(), 1
             case ("steps", str(name), "output", *_):
                 return self._outputs(self._seqs(name)), 3
             case ("action", "input", *_) if self._action is not None:
@@ -177,7 +175,13 @@ class Scope:
     def _outputs(self, seqs: Seqs) -> Json:
         if isinstance(seqs, list):
             return [self._outputs(seq) for seq in seqs]
-        return self._recorded.row_data(seqs).get("output") if seqs else None
+        return output_in(self._recorded.row_data(seqs)) if seqs else None
+
+
+def output_in(row: Json) -> Json:
+    """The output that a journal row holds: of an action, or the data of a signal."""
+    data = cast("dict[str, Json]", row)
+    return data.get("output", data.get("data"))
 
 
 def _flat(seqs: Seqs) -> Iterator[int]:

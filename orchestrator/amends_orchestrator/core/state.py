@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from amends_contracts.names import SagaId, StepPath
+from amends_contracts.names import Op, SagaId, StepPath
 
 
 class SagaStatus(StrEnum):
@@ -55,6 +55,18 @@ class Identity:
     partition: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """A step of another saga that waits for this one: the reply goes there when it has ended."""
+
+    saga_id: SagaId
+    path: StepPath
+    partition: int
+    op: Op
+    """`action`: it was started; `compensation`: it is taken back."""
+    attempt: int
+
+
 class Direction(StrEnum):
     """Which way a saga goes. Back once, never forward again."""
 
@@ -77,6 +89,8 @@ class Doing(StrEnum):
     """A reply to a probe; `due` is its timeout."""
     WAITING = "waiting"
     """Nothing but time, until `due`."""
+    AWAITING = "awaiting"
+    """A signal; `due` is the timeout, if there is one."""
     BLOCKED = "blocked"
     """An operator."""
     CLOSED = "closed"
@@ -84,7 +98,7 @@ class Doing(StrEnum):
 
 
 WORKING = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING})
-ACTIVE = WORKING | {Doing.WAITING}
+ACTIVE = WORKING | {Doing.WAITING, Doing.AWAITING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +235,8 @@ class Failure:
 
 ROWS_MAX = 10_000
 """Journal rows of a saga in one direction; then it turns back, or is stuck."""
+SIGNALS_MAX = 500
+"""Signals of a saga; their ids stand in its state."""
 ROWS_GRANT = 1_000
 """Rows that an operator's action allows beyond that."""
 LOOK_AGAIN = timedelta(hours=1)
@@ -254,6 +270,15 @@ class State:
     rows_max: int = ROWS_MAX
     residue: int = 0
     output_seq: int = 0
+    signals: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Rows of all signals that came, by id: a repetition is known by it."""
+    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    """Rows of those that no step has taken, by event, in the order in which they came."""
+    asked: tuple[Asker, ...] = ()
+    """Who waits for its end, at most one for each operation of a step."""
+    undoes: SagaId | None = None
+    """The saga that this one takes back, and the key of that one's start."""
+    undoes_key: str | None = None
     ended: SagaStatus | None = None
 
 
@@ -331,6 +356,8 @@ def wake_at(saga: Saga, now: datetime | None = None) -> datetime | None:
         earliest = _NEVER
     for _, step in unpacked(state.steps):
         for op in (step.action, step.undo):
+            if op.doing is Doing.AWAITING and op.due is None:
+                earliest = min(earliest, (now or state.at) + LOOK_AGAIN)
             if op.due is None or (quiet and op.doing not in _EXPIRES):
                 continue
             earliest = min(earliest, op.due)
@@ -338,5 +365,5 @@ def wake_at(saga: Saga, now: datetime | None = None) -> datetime | None:
     return earliest
 
 
-_EXPIRES = frozenset({Doing.SENT, Doing.PROBING})
+_EXPIRES = frozenset({Doing.SENT, Doing.PROBING, Doing.AWAITING})
 _NEVER = datetime.max.replace(tzinfo=UTC)

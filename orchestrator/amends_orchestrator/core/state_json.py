@@ -1,16 +1,22 @@
 """The state as compact JSON for its column: what equals a default is left out."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from datetime import datetime
 from typing import Any, Final, cast
 
 from amends_contracts.messages import Json
 from amends_contracts.names import StepPath
-from amends_orchestrator.core.journal_rows import failure_from_json, failure_to_json
+from amends_orchestrator.core.journal_rows import (
+    asker_from_json,
+    asker_to_json,
+    failure_from_json,
+    failure_to_json,
+)
 from amends_orchestrator.core.packed import Packed, PackedSteps, in_loop, pack
 from amends_orchestrator.core.state import (
     IDLE,
+    Asker,
     Direction,
     Doing,
     Identity,
@@ -34,7 +40,12 @@ _Form = tuple[tuple[str, Any, Callable[[Any], Json] | None, Callable[[Any], Any]
 
 def _form(cls: type[Any], special: dict[str, _Pair]) -> _Form:
     members = (f for f in fields(cls) if f.name not in ("status", "steps"))
-    return tuple((f.name, f.default, *special.get(f.name, _PLAIN)) for f in members)
+    return tuple((f.name, _default(f), *special.get(f.name, _PLAIN)) for f in members)
+
+
+def _default(member: Field[Any]) -> Any:
+    made = member.default_factory
+    return member.default if made is MISSING else made()
 
 
 def _to_json(form: _Form, value: Any) -> Json:
@@ -83,6 +94,24 @@ _STEP: Final = _form(
         "retained_until": _TIME,
     },
 )
+
+
+def _asked_to_json(asked: tuple[Asker, ...]) -> Json:
+    return [asker_to_json(asker) for asker in asked]
+
+
+def _asked_from_json(data: Json) -> tuple[Asker, ...]:
+    return tuple(asker_from_json(asker) for asker in data)
+
+
+def _kept_to_json(kept: Any) -> Json:
+    return {event: list(rows) for event, rows in kept.items()}
+
+
+def _kept_from_json(data: Json) -> dict[str, tuple[int, ...]]:
+    return {event: tuple(rows) for event, rows in data.items()}
+
+
 _STATE: Final = _form(
     State,
     {
@@ -93,19 +122,21 @@ _STATE: Final = _form(
         "stop": (failure_to_json, failure_from_json),
         "failure": (failure_to_json, failure_from_json),
         "ended": (str, SagaStatus),
+        "asked": (_asked_to_json, _asked_from_json),
+        "kept": (_kept_to_json, _kept_from_json),
     },
 )
 
 
-def _step_to_json(path: StepPath, step: StepState) -> Json:
-    if in_loop(path) and (packed := pack(step)) is not None:
-        return packed
+def step_to_json(step: StepState) -> Json:
+    """One step of a state."""
     data = _to_json(_STEP, step)
     data["status"] = step.status.value
     return data
 
 
-def _step_from_json(data: Json) -> StepState:
+def step_from_json(data: Json) -> StepState:
+    """The inverse of `step_to_json`."""
     return StepState(StepStatus(data["status"]), **_from_json(_STEP, data))
 
 
@@ -124,6 +155,11 @@ def _held_to_json(path: StepPath, step: StepState | Packed) -> Json:
     return step if isinstance(step, list) else _step_to_json(path, step)
 
 
+def _step_to_json(path: StepPath, step: StepState) -> Json:
+    packed = pack(step) if in_loop(path) else None
+    return step_to_json(step) if packed is None else packed
+
+
 def state_from_json(data: Json) -> State:
     """The inverse of `state_to_json`."""
     values = _from_json(_STATE, data)
@@ -131,11 +167,11 @@ def state_from_json(data: Json) -> State:
     if any(type(step) is list for step in raw.values()):
         held = {path: _held_from_json(step) for path, step in raw.items()}
         return State(steps=PackedSteps(held), **values)
-    return State(steps={path: _step_from_json(step) for path, step in raw.items()}, **values)
+    return State(steps={path: step_from_json(step) for path, step in raw.items()}, **values)
 
 
 def _held_from_json(step: Json) -> StepState | Packed:
-    return cast(Packed, step) if isinstance(step, list) else _step_from_json(step)
+    return cast(Packed, step) if isinstance(step, list) else step_from_json(step)
 
 
 def from_stored(identity: Identity, seq: int, status: SagaStatus, state: Json) -> Saga:

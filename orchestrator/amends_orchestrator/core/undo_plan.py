@@ -1,6 +1,7 @@
 """The preview: what a compensation would do at this moment, in order, and what would stay."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from amends_contracts.messages import Json, Reversal
 from amends_contracts.names import StepPath
@@ -8,6 +9,7 @@ from amends_orchestrator.core.frames import item_prefix, turn_prefix
 from amends_orchestrator.core.plan import (
     ActionNode,
     AlternativesNode,
+    AwaitNode,
     ChoiceNode,
     EachNode,
     Node,
@@ -32,15 +34,19 @@ class UndoItem:
     """None: nothing is sent, the effect stays."""
     why: str
     residue: bool = False
+    until: datetime | None = None
+    """When its undo window closes, if it has one."""
 
     def to_json(self) -> Json:
         """As REST shows it."""
+        until = {} if self.until is None else {"until": self.until.isoformat()}
         return {
             "order": self.order,
             "path": self.path,
             "command": self.command,
             "why": self.why,
             "residue": self.residue,
+            **until,
         }
 
 
@@ -73,6 +79,8 @@ def _visit(
                 return order
             items.append(item)
             return order if item.residue else order + 1
+        case AwaitNode():
+            return order
         case ParallelNode():
             bodies = [(body, prefix) for _, body in node.branches]
         case ChoiceNode() | AlternativesNode():
@@ -113,7 +121,13 @@ def _item(
 
     def undoes(why: str) -> UndoItem:
         assert node.undo is not None
-        return UndoItem(order=order, path=path, command=node.undo.command, why=why)
+        return UndoItem(
+            order=order,
+            path=path,
+            command=node.undo.command,
+            why=why,
+            until=step.retained_until,
+        )
 
     if step.residue:
         return stays("left in the world")

@@ -11,7 +11,7 @@ from typing import Final, cast
 from amends_contracts import definition as document
 from amends_contracts.definition import Definition
 from amends_contracts.messages import CommandInfo, Effect, Reversal
-from amends_contracts.names import STEP_PATH_BYTES_MAX, service_of
+from amends_contracts.names import ENGINE, STEP_PATH_BYTES_MAX, service_of
 from amends_contracts.problems import FieldError
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.frames import item_prefix, turn_prefix
@@ -25,9 +25,11 @@ from amends_orchestrator.core.resolve import (
 )
 from amends_orchestrator.core.verify_loops import (
     check_alternatives,
+    check_await,
     check_each,
     check_repeat,
     check_wait,
+    items_known,
 )
 from amends_orchestrator.core.verify_references import References
 from amends_orchestrator.core.verify_schemas import malformed
@@ -63,6 +65,8 @@ class _Place:
         before: bool = True,
         after: bool = False,
         prefix: str = "",
+        chosen: bool = False,
+        times: int = 1,
     ) -> None:
         self.holder = holder
         """The kind around it in which no pivot may stand; None in the top sequence and its
@@ -73,13 +77,26 @@ class _Place:
         """Some way to here has not passed a pivot."""
         self.after = after
         """Some way to here has."""
+        self.chosen = chosen
+        """Whether it is reached at all depends on a condition, on items, or on what failed."""
+        self.times = times
+        """How often it may run, as far as the document says."""
 
-    def inside(self, holder: str | None = None, prefix: str | None = None) -> "_Place":
+    def inside(
+        self,
+        holder: str | None = None,
+        prefix: str | None = None,
+        *,
+        chosen: bool = False,
+        times: int = 1,
+    ) -> "_Place":
         return _Place(
             holder=holder or self.holder,
             before=self.before,
             after=self.after,
             prefix=self.prefix if prefix is None else prefix,
+            chosen=self.chosen or chosen,
+            times=self.times * times,
         )
 
 
@@ -139,33 +156,42 @@ class _Checker:
             )
             remedy = "shorten its id and those of the loops around it, or nest them less deeply"
             yield _error(f"{at}/id", reason, remedy)
+        maybe = step.when is not None
         match step:
             case document.Action():
                 yield from self.action(step, at, place)
             case document.Parallel():
                 for name, body in step.branches.items():
-                    inside = place.inside("parallel")
+                    inside = place.inside("parallel", chosen=maybe)
                     yield from self.steps(body, f"{at}/branches/{name}", inside)
             case document.Choice():
                 yield from self.choice(step, at, place)
             case document.Each():
                 yield from check_each(step, at)
-                inside = place.inside("each", item_prefix(path, ITEMS_MAX - 1))
+                prefix = item_prefix(path, ITEMS_MAX - 1)
+                inside = place.inside("each", prefix, chosen=True, times=items_known(step))
                 yield from self.steps(step.steps, f"{at}/steps", inside)
             case document.Repeat():
                 yield from check_repeat(step, at, after_pivot=place.after)
-                inside = place.inside("repeat", turn_prefix(path, step.max))
+                prefix = turn_prefix(path, step.max)
+                inside = place.inside("repeat", prefix, chosen=maybe, times=step.max)
                 yield from self.steps(step.steps, f"{at}/steps", inside)
             case document.Alternatives():
                 yield from check_alternatives(step, at, after_pivot=place.after)
                 for n, plan in enumerate(step.plans):
-                    inside = place.inside("alternatives")
+                    inside = place.inside("alternatives", chosen=maybe or n > 0)
                     yield from self.steps(plan.steps, f"{at}/plans/{n}/steps", inside)
             case document.Wait():
                 yield from check_wait(step, at)
+            case document.Await():
+                yield from check_await(step, at, after_pivot=place.after, times=place.times)
+            case document.ChildSaga():
+                yield from self.child(step, at, place)
             case _:
                 reason = f"steps of kind {step.kind!r} cannot be run by this version"
-                remedy = "use action, parallel, choice, each, repeat, alternatives and wait"
+                remedy = (
+                    "use action, parallel, choice, each, repeat, alternatives, wait, await and saga"
+                )
                 yield _error(f"{at}/kind", reason, remedy)
 
     def choice(self, step: document.Choice, at: str, place: _Place) -> Iterator[FieldError]:
@@ -173,7 +199,7 @@ class _Checker:
         bodies.append((f"{at}/otherwise", step.otherwise))
         ends: list[_Place] = []
         for where, body in bodies:
-            inside = place.inside()
+            inside = place.inside(chosen=True)
             yield from self.steps(body, where, inside)
             ends.append(inside)
         if step.when is not None:  # it may be passed by
@@ -181,10 +207,21 @@ class _Checker:
         place.before = any(end.before for end in ends)
         place.after = any(end.after for end in ends)
 
+    def child(self, step: document.ChildSaga, at: str, place: _Place) -> Iterator[FieldError]:
+        if place.after:
+            reason = "a child saga may fail for good, and stands after the pivot: nobody could undo"
+            yield _error(f"{at}/kind", reason, "move it before the pivot")
+        if step.definition == self.definition.name and step.when is None and not place.chosen:
+            reason = "it would start itself without end"
+            yield _error(f"{at}/definition", reason, "give it a `when`, or put it into a case")
+
     # --- actions
 
     def action(self, step: document.Action, at: str, place: _Place) -> Iterator[FieldError]:
         info = self.commands.get(step.command)
+        if service_of(step.command) == ENGINE:
+            reason = f"service {ENGINE!r} is the orchestrator itself"
+            yield _error(f"{at}/command", reason, "use a step of kind `saga` to run another saga")
         yield from self.command(step.command, f"{at}/command", undo=False)
         yield from self.declared(step, info, at)
         yield from self.compensation(step, info, at)

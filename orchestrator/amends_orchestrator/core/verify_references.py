@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from amends_contracts import definition as document
 from amends_contracts.definition import Definition
@@ -30,6 +30,8 @@ from amends_orchestrator.core.plan import (
     UNDO_NAMES,
 )
 from amends_orchestrator.core.resolve import Commands, compensation_of, effect_of
+from amends_orchestrator.core.verify_loops import check_child_key
+from amends_orchestrator.core.verify_places import places_in
 from amends_orchestrator.core.verify_schemas import (
     ANYTHING,
     Missing,
@@ -89,7 +91,7 @@ class References:
         self.definition = definition
         self.commands = commands
         self.expressions = expressions
-        self.places = dict(_places(definition.steps, "/steps"))
+        self.places = dict(places_in(definition.steps, "/steps"))
 
     def check(self) -> Iterator[FieldError]:
         """Every error, in the order of the document."""
@@ -137,6 +139,12 @@ class References:
                 yield from self.alternatives(step, at, visible, own)
             case document.Wait() if step.until is not None:
                 yield from self.value(step.until, f"{at}/until", _Here(visible, own), _TEXT)
+            case document.ChildSaga():
+                yield from self.child(step, at, _Here(visible, own))
+                visible[step.id] = _Visible(ANYTHING, None if sure else _OUTPUT)
+            case document.Await():
+                sure = sure and step.on_timeout != "ignore"
+                visible[step.id] = _Visible(ANYTHING, None if sure else _OUTPUT)
             case _:
                 pass  # nothing to refer to, or refused by its kind
 
@@ -219,6 +227,14 @@ class References:
             lenient=effect_of(step, info) is not Effect.NONE,
         )
         yield from self.value(undo.input, f"{at}/compensation/input", place, target)
+
+    def child(self, step: document.ChildSaga, at: str, here: _Here) -> Iterator[FieldError]:
+        """Its input, and its key, which is another one in every frame of a loop."""
+        yield from self.value(step.input, f"{at}/input", here, ANYTHING)
+        if step.key is None:
+            return
+        yield from self.value(step.key, f"{at}/key", here, _TEXT)
+        yield from check_child_key(step.key, f"{at}/key", here.around.names)
 
     # --- values
 
@@ -418,35 +434,6 @@ def _new(inside: dict[str, _Visible], visible: dict[str, _Visible]) -> dict[str,
 def _add(visible: dict[str, _Visible], found: dict[str, _Visible], *, sure: bool) -> None:
     for name, one in found.items():
         visible[name] = one if sure else _Visible(one.output, _OUTPUT)
-
-
-class _StepAt(NamedTuple):
-    at: str
-    kind: str
-
-
-def _places(steps: document.Steps, at: str) -> Iterator[tuple[str, _StepAt]]:
-    for n, step in enumerate(steps):
-        here = f"{at}/{n}"
-        yield step.id, _StepAt(here, step.kind)
-        for where, body in _bodies(step):
-            yield from _places(body, f"{here}/{where}")
-
-
-def _bodies(step: document.Step) -> Iterator[tuple[str, document.Steps]]:
-    """The sequences under a step, by where they stand in it."""
-    match step:
-        case document.Parallel():
-            yield from ((f"branches/{name}", body) for name, body in step.branches.items())
-        case document.Choice():
-            yield from ((f"cases/{n}/steps", case.steps) for n, case in enumerate(step.cases))
-            yield "otherwise", step.otherwise
-        case document.Each() | document.Repeat():
-            yield "steps", step.steps
-        case document.Alternatives():
-            yield from ((f"plans/{n}/steps", plan.steps) for n, plan in enumerate(step.plans))
-        case _:
-            pass
 
 
 def _syntax(error: ExpressionSyntaxError, at: str) -> FieldError:

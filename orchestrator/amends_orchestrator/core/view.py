@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from amends_contracts.messages import Json, Reversal
-from amends_contracts.names import StepPath
+from amends_contracts.names import START_SAGA, Op, StepPath, key_of
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.frames import frames_of, item_prefix, turn_prefix
 from amends_orchestrator.core.journal_rows import failure_to_json
@@ -17,6 +17,7 @@ from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.plan import (
     ActionNode,
     AlternativesNode,
+    AwaitNode,
     ChoiceNode,
     EachNode,
     Node,
@@ -26,7 +27,7 @@ from amends_orchestrator.core.plan import (
     children,
     path_of,
 )
-from amends_orchestrator.core.state import Doing, Saga, StepState, StepStatus
+from amends_orchestrator.core.state import Asker, Doing, Saga, StepState, StepStatus
 from amends_orchestrator.core.view_frames import kind_of, shortened
 
 NEEDS_OPERATOR: Final = "waits for an operator"
@@ -42,6 +43,7 @@ class _Story:
     undo_problem: Json = None
     undo_started_at: datetime | None = None
     undo_ended_at: datetime | None = None
+    input: Json = None
     output: Json = None
     residue: dict[str, Json] | None = None
 
@@ -71,6 +73,7 @@ class SagaView:
             "definition": identity.definition,
             "version": identity.version,
             "key": self.key,
+            "kind": "saga" if state.undoes is None else "undo",
             "status": self.saga.status.value,
             "direction": state.direction.value,
             "steps": list(self.steps),
@@ -89,6 +92,8 @@ class SagaView:
             "output": self.output,
             "output_problem": self.output_problem,
             "failure": self.failure,
+            "undoes": state.undoes,
+            "parent": _parent(state.asked),
             "stopping": None if state.stop is None else failure_to_json(state.stop),
         }
         return data | {name: value for name, value in optional.items() if value is not None}
@@ -138,6 +143,8 @@ _ENDS = frozenset(
         Kind.STEP_SKIPPED,
         Kind.STEP_UNKNOWN,
         Kind.STEP_LEFT,
+        Kind.STEP_SIGNALLED,
+        Kind.STEP_WITHDRAWN,
     }
 )
 _UNDO_ENDS = frozenset({Kind.UNDO_SUCCEEDED, Kind.UNDO_FAILED})
@@ -145,7 +152,10 @@ _UNDO_ENDS = frozenset({Kind.UNDO_SUCCEEDED, Kind.UNDO_FAILED})
 
 def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
     stories: dict[StepPath, _Story] = {}
+    signals: dict[int, Json] = {}
     for row in rows:
+        if row.kind == Kind.SIGNAL_RECEIVED:
+            signals[row.seq] = row.data.get("data")
         if row.step is None:
             continue
         story = stories.setdefault(row.step, _Story())
@@ -155,10 +165,14 @@ def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
             story.undo_problem = data.get("problem", story.undo_problem)
             story.undo_ended_at = row.at if row.kind in _UNDO_ENDS else None
             continue
-        if row.kind in (Kind.STEP_DISPATCHED, Kind.STEP_ENTERED):
+        if row.kind in (Kind.STEP_DISPATCHED, Kind.STEP_ENTERED, Kind.STEP_AWAITING):
             story.started_at = story.started_at or row.at
-        if row.kind in (Kind.STEP_SUCCEEDED, Kind.STEP_LATE):
+        if row.kind in (Kind.STEP_SUCCEEDED, Kind.STEP_LATE, Kind.STEP_ADOPTED):
             story.output = data.get("output")
+        if "input" in data:
+            story.input = data["input"]
+        if row.kind == Kind.STEP_SIGNALLED:
+            story.output = signals.get(data["signal"])
         if "problem" in data or row.kind == Kind.STEP_SUCCEEDED:
             story.problem = data.get("problem")
         if row.kind in _ENDS:
@@ -191,6 +205,8 @@ class _Viewer:
             return self.action(node, path, step) | place
         if isinstance(node, WaitNode):
             return self.wait(path, step) | place
+        if isinstance(node, AwaitNode):
+            return self.await_(node, path, step) | place
         below = list(self.below(node, prefix, path, step))
         counted = [c["status"] for c in below if c.get("chosen", True) and not c.get("failed")]
         data = {"path": path, "kind": kind_of(node), "attempt": 0, **place}
@@ -268,7 +284,7 @@ class _Viewer:
         status = StepStatus.PENDING if step is None else step.status
         data: dict[str, Json] = {
             "path": path,
-            "kind": "action",
+            "kind": "saga" if node.command == START_SAGA else "action",
             "status": status.value,
             "attempt": 0 if step is None else step.action.attempt,
             "command": node.command,
@@ -281,10 +297,30 @@ class _Viewer:
         optional = {
             "reason": reason,
             "pivot": node.pivot or None,
+            "child": _child(node, path, self.saga, story),
             "problem": story.problem,
             "output": story.output,
             "compensation": None if step is None else _compensation(node, step, story),
             "compensable_until": None if step is None else _time(step.retained_until),
+        }
+        return data | {name: value for name, value in optional.items() if value is not None}
+
+    def await_(self, node: AwaitNode, path: StepPath, step: StepState | None) -> dict[str, Json]:
+        story = self.stories.get(path) or _Story()
+        status = StepStatus.PENDING if step is None else step.status
+        data: dict[str, Json] = {
+            "path": path,
+            "kind": "await",
+            "status": status.value,
+            "attempt": 0,
+            "event": node.event,
+            "started_at": _time(story.started_at),
+            "ended_at": _time(story.ended_at),
+        }
+        optional = {
+            "reason": None if step is None else _awaited(node, step),
+            "problem": story.problem,
+            "output": story.output,
         }
         return data | {name: value for name, value in optional.items() if value is not None}
 
@@ -331,6 +367,33 @@ class _Viewer:
             said = story.residue or {"reason": "it cannot be taken back"}
             data = {"path": path, "command": None if node is None else node.command}
             yield data | {name: value for name, value in said.items() if value is not None}
+
+
+def _child(node: ActionNode, path: StepPath, saga: Saga, story: _Story) -> Json:
+    """Which saga a step runs: its definition and the key of its start."""
+    if node.command != START_SAGA or story.input is None:
+        return None
+    key = key_of(saga.state.undoes or saga.identity.saga_id, path, Op.ACTION)
+    return {"definition": story.input["definition"], "key": story.input.get("key") or key}
+
+
+def _parent(asked: Sequence[Asker]) -> Json:
+    """The step of another saga that runs this one."""
+    for asker in asked:
+        if asker.op is Op.ACTION:
+            return {"saga_id": asker.saga_id, "step": asker.path}
+    return None
+
+
+def _awaited(node: AwaitNode, step: StepState) -> str | None:
+    """Why it stands where it stands, if that is not plain."""
+    op = step.action
+    if op.doing is Doing.BLOCKED:
+        return NEEDS_OPERATOR
+    if op.doing is Doing.AWAITING:
+        until = "" if op.due is None else f" until {op.due.isoformat(timespec='milliseconds')}"
+        return f"waits for event {node.event}{until}"
+    return "ignored" if step.ignored else None
 
 
 _PERHAPS = frozenset({StepStatus.UNKNOWN})

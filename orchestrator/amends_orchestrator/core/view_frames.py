@@ -8,6 +8,7 @@ from amends_contracts.messages import Json
 from amends_orchestrator.core.plan import (
     ActionNode,
     AlternativesNode,
+    AwaitNode,
     ChoiceNode,
     EachNode,
     Node,
@@ -49,6 +50,8 @@ def kind_of(node: Node) -> str:
             return "alternatives"
         case WaitNode():
             return "wait"
+        case AwaitNode():
+            return "await"
 
 
 def shortened(node: Json) -> Json:

@@ -22,7 +22,7 @@ from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import to_row
 from amends_orchestrator.core.plan import ActionNode, Place, Plan, Sequence
 from amends_orchestrator.core.retries import delay, fraction
-from amends_orchestrator.core.scope import Scope
+from amends_orchestrator.core.scope import Scope, output_in
 from amends_orchestrator.core.state import (
     ACTIVE,
     WORKING,
@@ -145,11 +145,11 @@ class Work:
         return found
 
     def active(self) -> bool:
-        """Whether a reply or time will move some step."""
+        """Whether a reply, a signal or time will move some step."""
         return self._any_is(ACTIVE)
 
     def working(self) -> bool:
-        """Whether anything is under way but the passing of time that a `wait` asks for."""
+        """Whether anything is under way but what a `wait` or an `await` waits for."""
         return self._any_is(WORKING)
 
     def _any_is(self, doing: frozenset[Doing]) -> bool:
@@ -200,6 +200,13 @@ class Work:
 
     # --- payloads
 
+    def named(self) -> Json:
+        """Id and key of the saga that the plan speaks of: of an undo saga, the original's."""
+        draft, identity = self.draft, self.identity
+        if draft.undoes is not None:
+            return {"id": draft.undoes, "key": draft.undoes_key}
+        return {"id": identity.saga_id, "key": identity.key}
+
     def need(self, *seqs: int) -> None:
         """`Need` for all of these rows that are not at hand, at once; 0 names none."""
         missing = {s for s in seqs if s and s not in self._fresh and s not in self._values}
@@ -211,8 +218,8 @@ class Work:
         return self.row_data(step.input_seq).get("input") if step.input_seq else None
 
     def action_output(self, step: StepState) -> Json:
-        """The output of a step's action, None where there is none."""
-        return self.row_data(step.output_seq).get("output") if step.output_seq else None
+        """The output of a step's action, or its signal's data; None where there is none."""
+        return output_in(self.row_data(step.output_seq)) if step.output_seq else None
 
     def evaluate(
         self,

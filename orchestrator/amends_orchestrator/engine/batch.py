@@ -35,8 +35,16 @@ from amends_orchestrator.engine.ports import (
     Store,
     StoredSaga,
 )
+from amends_orchestrator.engine.refusals import refusal_of
 from amends_orchestrator.engine.tracing import Tracing
-from amends_orchestrator.engine.work import ForSaga, ForStart, Result, Work
+from amends_orchestrator.engine.work import (
+    ForReply,
+    ForSaga,
+    ForStart,
+    Replied,
+    Result,
+    Work,
+)
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +89,8 @@ class Assembled:
     """What was due, as it stands after the batch, and when it is to be looked at again."""
     now: datetime
     earliest_wake: datetime | None
+    awaiting: tuple[StartKey, ...] = ()
+    """Starts of sagas that await signals: some may have come before them."""
 
 
 class Assembly:
@@ -123,10 +133,14 @@ class Assembly:
         """
         starts: list[ForStart] = []
         for work in works:
-            if isinstance(work, ForStart):
-                starts.append(work)
-            else:
-                self._enqueue(work)
+            match work:
+                case ForStart():
+                    starts.append(work)
+                case ForSaga():
+                    self._enqueue(work)
+                case ForReply():
+                    self._messages.append(self._dispatcher.reply(work.reply))
+                    self._results.append((work, Replied()))
         await self._decide_sagas()
         for start in starts:
             self._start(start)
@@ -160,7 +174,7 @@ class Assembly:
         """The batch as it is written. The outbox row is the witness of its commit."""
         changed = [slot for slot in self._slots.values() if slot.rows]
         batch = None
-        if changed:
+        if changed or self._messages:
             writes = sorted(map(self._write, changed), key=lambda w: w.identity.saga_id)
             outbox = None
             if self._messages:
@@ -183,6 +197,7 @@ class Assembly:
             rearm=tuple(self._rearm()),
             now=self._loaded.now,
             earliest_wake=min(wakes, default=None),
+            awaiting=tuple(k for k, work in self._starts.items() if work.awaits),
         )
 
     def _rearm(self) -> Iterable[tuple[Due, datetime]]:
@@ -207,10 +222,10 @@ class Assembly:
             first = self._starts[key]
             same = first.input_digest == work.input_digest
             self._again(work, first.saga_id, same=same)
-        elif work.retired:
+        elif work.retired and not work.undone:
             version = f"{work.registered.name}@{work.registered.version}"
             detail = f"{version} is retired: it takes no new starts; start another version"
-            self._results.append((work, Refused(type=ProblemType.RETIRED, detail=detail)))
+            self._refuse_start(work, Refused(type=ProblemType.RETIRED, detail=detail))
         elif self._bytes_left <= 0:
             self._leftover.append(work)
         else:
@@ -227,7 +242,16 @@ class Assembly:
         else:
             detail = f"key {work.start.key!r} was used with another input, by saga {saga_id}"
             result = Refused(type=ProblemType.KEY_CONFLICT, detail=detail)
-        self._results.append((work, result))
+        if isinstance(result, Refused):
+            self._refuse_start(work, result)
+        else:
+            self._results.append((work, result))
+
+    def _refuse_start(self, work: ForStart, refused: Refused) -> None:
+        """Nothing was started; a step of another saga that waits for it is told so."""
+        if work.asked is not None:
+            self._messages.append(self._dispatcher.reply(refusal_of(work.asked, refused)))
+        self._results.append((work, refused))
 
     def _begin(self, key: StartKey, work: ForStart) -> None:
         registered = work.registered
@@ -240,17 +264,21 @@ class Assembly:
             partition=self._partitions[UUID(work.saga_id).int % len(self._partitions)],
         )
         request = StartRequested(
-            key=work.start.key, input=work.start.input, by=work.by, labels=work.labels
+            key=work.start.key,
+            input=work.start.input,
+            by=work.by,
+            labels=work.labels,
+            asked=work.asked,
         )
         try:
-            answer = core.start(registered.plan, identity, request, self._loaded.now)
+            answer = _first(work, identity, request, self._loaded.now)
             if isinstance(answer, Decision):
                 self._dispatch(registered, answer)
         except Exception as error:
             log.exception("start of %s with key %r failed", registered.name, work.start.key)
             answer = Refused(type=ProblemType.ENGINE_FAULT, detail=_detail(error))
         if isinstance(answer, Refused):
-            self._results.append((work, answer))
+            self._refuse_start(work, answer)
             return
         slot = _Slot(registered, 0, answer.saga, started=work)
         slot.apply(answer)
@@ -371,6 +399,18 @@ class Assembly:
             labels={} if start is None else start.labels,
             trace_id=None if start is None else self._tracing.started(saga.identity, start.trace),
         )
+
+
+def _first(
+    work: ForStart, identity: Identity, request: StartRequested, now: datetime
+) -> Decision | Refused:
+    """The first decision of a saga, of an undo saga, or of one that never runs."""
+    plan = work.registered.plan
+    if work.undo is not None:
+        return core.start_undo(plan, identity, work.undo, now)
+    if work.undone:
+        return core.start_undone(plan, identity, request, now)
+    return core.start(plan, identity, request, now)
 
 
 def start_key(work: ForStart) -> StartKey:

@@ -33,20 +33,39 @@ from amends_contracts.messages import (
     Outcome,
     ProbeEffect,
     Reply,
+    Signal,
     Start,
     Trace,
+    Undo,
 )
-from amends_contracts.names import Op, SagaId, service_of, split_key, split_reply_routing_key
+from amends_contracts.names import (
+    ENGINE,
+    Op,
+    SagaId,
+    is_action_key,
+    is_undo_start_key,
+    service_of,
+    split_key,
+    split_reply_routing_key,
+)
 from amends_contracts.problems import Problem, ProblemType
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
-from amends_orchestrator.core.inputs import CancelRequested, DeadLettered, ReplyReceived
+from amends_orchestrator.core.inputs import (
+    CancelRequested,
+    DeadLettered,
+    ReplyReceived,
+    Signalled,
+)
 from amends_orchestrator.engine.catalog import Catalog, bad_output
+from amends_orchestrator.engine.children import Children
 from amends_orchestrator.engine.dispatch import input_digest
 from amends_orchestrator.engine.ids import uuid7
-from amends_orchestrator.engine.ports import Clock, StoreUnavailable
+from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable
+from amends_orchestrator.engine.signals import for_key
 from amends_orchestrator.engine.tokens import Tokens
-from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, Work
+from amends_orchestrator.engine.undo import undo_of
+from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, SignalKept, Work
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +124,8 @@ class Reading:
     dead_members: tuple[BadMember, ...] = ()
     """Members of an envelope that go there alone."""
     answer_to: AnswerTo | None = None
-    answer: Refused | None = None
-    """The answer to a client whose request was refused at once."""
+    answer: Refused | SignalKept | None = None
+    """The answer to a client whose request is over already: refused, or a signal that is kept."""
     hello: Hello | None = None
 
 
@@ -118,6 +137,7 @@ class Edge:
         topology: Topology,
         tokens: Tokens,
         catalog: Catalog,
+        store: Store,
         *,
         clock: Clock,
         tenant: str,
@@ -127,10 +147,12 @@ class Edge:
         self._topology = topology
         self._tokens = tokens
         self._catalog = catalog
+        self._store = store
         self._clock = clock
         self._tenant = tenant
         self._principal_of = principal_of
         self._new_id = new_id
+        self._children = Children(store, catalog, self._start)
         self._speakers: dict[str, tuple[float, _Speaker]] = {}
 
     async def read(self, delivery: Delivery) -> Reading:
@@ -153,6 +175,8 @@ class Edge:
             return self._dead_command(delivery)
         if (why := message.headers.get(UNDECODABLE)) is not None:
             return Reading([], dead=f"properties that cannot be decoded: {why}")
+        if message.exchange == self._topology.commands and queue == self._topology.control:
+            return await self._child(delivery)
         if queue in (self._topology.start, self._topology.control):
             return await self._client(delivery)
         if message.exchange not in (self._topology.replies, ""):
@@ -296,11 +320,18 @@ class Edge:
             case Cancel():
                 wanted = CancelRequested(reason=asked.reason, by=by)
                 found = ForSaga(saga_id=asked.saga_id, message=wanted, tenant=tenant)
+            case Undo():
+                trace = trace_of(message)
+                found = await undo_of(self._store, self._catalog, tenant, by, asked, trace)
+            case Signal():
+                found = await self.signal(tenant, by, asked)
             case _:
                 detail = f"{message.routing_key} is not served by this version"
                 found = Refused(type=ProblemType.UNSUPPORTED, detail=detail)
         if isinstance(found, Refused):
             return Reading([], refused=(found.type,), answer_to=answer_to, answer=found)
+        if isinstance(found, SignalKept):
+            return Reading([], answer_to=answer_to, answer=found)
         found.handle, found.answer_to = Handle(delivery.tag), answer_to
         return Reading([found])
 
@@ -308,6 +339,14 @@ class Edge:
         self, tenant: str, by: str, start: Start, trace: Trace | None
     ) -> ForStart | Refused:
         """A start with its definition found and its input checked, or what is wrong with it."""
+        if is_undo_start_key(start.key) or is_action_key(start.key):
+            detail = f"key {start.key!r} is one that only an undo or a child saga can have"
+            return Refused(type=ProblemType.BAD_REQUEST, detail=detail)
+        return await self._start(tenant, by, start, trace)
+
+    async def _start(
+        self, tenant: str, by: str, start: Start, trace: Trace | None
+    ) -> ForStart | Refused:
         registered = await self._catalog.get(start.definition, start.version)
         if registered is None:
             version = "" if start.version is None else f", version {start.version}"
@@ -331,6 +370,17 @@ class Edge:
             trace=trace,
         )
 
+    async def signal(self, tenant: str, by: str, asked: Signal) -> ForSaga | SignalKept | Refused:
+        """A signal for its saga; kept if it is by key and the saga is not there yet."""
+        if asked.saga_id is not None:
+            message = Signalled(event=asked.event, id=asked.id, by=by, data=asked.data)
+            return ForSaga(saga_id=asked.saga_id, message=message, tenant=tenant)
+        assert asked.definition is not None
+        if await self._catalog.get(asked.definition, None) is None:
+            detail = f"no definition {asked.definition!r} is registered"
+            return Refused(type=ProblemType.NOT_FOUND, detail=detail)
+        return await for_key(self._store, tenant, by, asked)
+
     async def _speaker(self, user_id: str | None) -> _Speaker:
         """Who speaks. Whom nobody has named is a starter of the default tenant."""
         if user_id is None or self._principal_of is None:
@@ -345,6 +395,24 @@ class Edge:
             speaker = _Speaker(principal.name, principal.tenant, str(principal.scope))
         self._speakers[user_id] = (now + PRINCIPAL_S, speaker)
         return speaker
+
+    # --- child sagas ---------------------------------------------------------------------------
+
+    async def _child(self, delivery: Delivery) -> Reading:
+        """A command to the reserved service `amends`: only we can have asked."""
+        try:
+            command = decode_command(delivery.message)
+        except WireError as error:
+            return Reading([], dead=error.reason)
+        if command.key is None or command.saga_id is None:
+            return Reading([], dead=f"{command.op} is not served by the orchestrator")
+        if not self._tokens.verify(command.key, command.token):
+            return Reading([], refused=("token",))
+        found = await self._children.work_of(command)
+        if found is None:
+            return Reading([], dead=f"{command.type} {command.op} is not served")
+        found.handle = Handle(delivery.tag)
+        return Reading([found])
 
     # --- dead letters --------------------------------------------------------------------------
 
@@ -375,6 +443,8 @@ def _hello(message: AmqpMessage) -> Reading:
         hello = decode_hello(message)
     except WireError as error:
         return Reading([], dead=error.reason)
+    if hello.service == ENGINE:
+        return Reading([], dead=f"service {ENGINE!r} is the orchestrator itself")
     if message.user_id is not None and message.user_id != hello.service:
         return Reading([], dead=f"property user_id: expected the service {hello.service!r}")
     return Reading([], hello=hello)

@@ -25,9 +25,10 @@ from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
 from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable, Transport
 from amends_orchestrator.engine.relay import Relay
+from amends_orchestrator.engine.signals import Signals
 from amends_orchestrator.engine.tasks import Tasks
 from amends_orchestrator.engine.tracing import Tracing
-from amends_orchestrator.engine.work import AnswerTo, Handle, Result, Work
+from amends_orchestrator.engine.work import Answer, AnswerTo, Handle, Result, Work, answer_of
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class Intake:
         inbox: Inbox,
         relay: Relay,
         holdings: Holdings,
+        signals: Signals,
     ) -> None:
         self._store = store
         self._transport = transport
@@ -88,6 +90,7 @@ class Intake:
         self._inbox = inbox
         self._relay = relay
         self._holdings = holdings
+        self._signals = signals
         self._arrival: asyncio.Task[Sequence[Delivery]] | None = None
         self.boundary = asyncio.Lock()
         """Held while a batch is under way; who holds it has no batch in hand."""
@@ -168,6 +171,8 @@ class Intake:
                 tags += _over(work.handle)
             self._inbox.looked_at(work)
         self._inbox.put_back(assembled.leftover)
+        if assembled.awaiting:
+            self._tasks.begin(self._signals.started(assembled.awaiting))
         if assembled.rearm:
             self._tasks.begin(self._quietly(partial(self._store.rearm, assembled.rearm)))
         if assembled.earliest_wake is not None:
@@ -181,11 +186,11 @@ class Intake:
         if work.done is not None and not work.done.done():
             work.done.set_result(result)
         if work.answer_to is not None:
-            self._answer(work.answer_to, result)
+            self._answer(work.answer_to, answer_of(work, result))
 
-    def _answer(self, to: AnswerTo, result: Result) -> None:
+    def _answer(self, to: AnswerTo, answer: Answer) -> None:
         """Not through the outbox: a client that hears nothing asks again under the same key."""
-        message = self._dispatcher.answer(to, result)
+        message = self._dispatcher.answer(to, answer)
         if message is not None:
             self._tasks.begin(self._publish_answer(message))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from amends_contracts.messages import Start, StartAnswer, Trace
+from amends_contracts.messages import Signal, Start, StartAnswer, Trace, Undo
 from amends_contracts.names import SagaId
 from amends_contracts.problems import ProblemType
 from amends_contracts.topology import Topology
@@ -31,10 +31,20 @@ from amends_orchestrator.engine.intake import Intake, Pace
 from amends_orchestrator.engine.leases import Leases
 from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable, Transport
 from amends_orchestrator.engine.relay import Relay
+from amends_orchestrator.engine.signals import Signals
 from amends_orchestrator.engine.tasks import Tasks
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.tracing import NoTracing, Tracing
-from amends_orchestrator.engine.work import ForSaga, Result, Work
+from amends_orchestrator.engine.undo import undo_of
+from amends_orchestrator.engine.work import (
+    ForSaga,
+    Replied,
+    Result,
+    SignalKept,
+    SignalKnown,
+    Work,
+    answer_of,
+)
 from amends_orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -85,6 +95,7 @@ class _Running:
     intake: Intake
     leases: Leases
     relay: Relay
+    signals: Signals
 
 
 class Orchestrator:
@@ -118,6 +129,7 @@ class Orchestrator:
             self._topology,
             tokens,
             self.catalog,
+            store,
             clock=self._clock,
             tenant=settings.tenant,
             principal_of=principal_of,
@@ -142,6 +154,7 @@ class Orchestrator:
                     tasks.begin(running.leases.run(), "leases")
                     tasks.begin(running.leases.follow(), "partitions")
                     tasks.begin(self._learn(), "hellos")
+                    tasks.begin(running.signals.run(), "signals")
                     self._running = running
                     await self._stop.wait()
                     await self._drain(running)
@@ -222,6 +235,7 @@ class Orchestrator:
             timeout_s=settings.publish_timeout_s,
             unsettled_max=settings.unsettled_max,
         )
+        signals = Signals(self._store, clock, inbox)
         intake = Intake(
             self._store,
             self._transport,
@@ -237,6 +251,7 @@ class Orchestrator:
             inbox=inbox,
             relay=relay,
             holdings=holdings,
+            signals=signals,
         )
         leases = Leases(
             self.id,
@@ -253,7 +268,7 @@ class Orchestrator:
             lease_s=settings.lease_s,
             prefetch=settings.prefetch,
         )
-        return _Running(inbox, holdings, intake, leases, relay)
+        return _Running(inbox, holdings, intake, leases, relay, signals)
 
     # --- what others ask -----------------------------------------------------------------------
 
@@ -269,15 +284,45 @@ class Orchestrator:
         if isinstance(work, Refused):
             return self._counted(work)
         result = await self._asked_for(work)
-        assert not isinstance(result, Decision)
+        assert isinstance(result, StartAnswer | Refused)
         return result
 
     async def submit(self, tenant: str, saga_id: SagaId, message: Input) -> Decision | Refused:
         """Give a saga a message; resolves after the commit. Works for any partition's saga."""
         work = ForSaga(saga_id=saga_id, message=message, tenant=tenant)
         result = await self._asked_for(work)
-        assert not isinstance(result, StartAnswer)
+        assert isinstance(result, Decision | Refused)
         return result
+
+    async def undo(
+        self, tenant: str, by: str, asked: Undo, *, trace: Trace | None = None
+    ) -> StartAnswer | Refused:
+        """Undo a completed saga by a saga of its own; resolves after the commit of its start.
+
+        Asked again it is the same undo saga. Raises StoreUnavailable.
+        """
+        work = await undo_of(self._store, self.catalog, tenant, by, asked, trace)
+        if isinstance(work, Refused):
+            return self._counted(work)
+        result = await self._asked_for(work)
+        assert isinstance(result, StartAnswer | Refused)
+        return result
+
+    async def signal(
+        self, tenant: str, by: str, asked: Signal
+    ) -> Decision | SignalKept | SignalKnown | Refused:
+        """Give a saga an event; resolves when it is recorded, or kept for a saga yet to come.
+
+        Raises StoreUnavailable.
+        """
+        work = await self._edge.signal(tenant, by, asked)
+        if isinstance(work, SignalKept):
+            return work
+        if isinstance(work, Refused):
+            return self._counted(work)
+        answer = answer_of(work, await self._asked_for(work))
+        assert not isinstance(answer, StartAnswer | Replied)
+        return answer
 
     async def _asked_for(self, work: Work) -> Result:
         """Join the next batch, once there is room in the queue for it."""

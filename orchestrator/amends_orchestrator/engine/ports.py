@@ -7,6 +7,7 @@ them. One conformance suite (tests/conformance) holds every implementation to th
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
@@ -139,6 +140,48 @@ class Tick:
     """Earliest `wake_at` not yet due of owned partitions; None if there is none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlySignal:
+    """A signal for the saga of a start, which need not be there yet."""
+
+    to: StartKey
+    id: str
+    event: str
+    by: str
+    digest: str
+    """Of event and data: another one under the same id is not the same signal."""
+    data: Json = None
+
+
+class Kept(StrEnum):
+    """What became of a signal whose saga is not there."""
+
+    YES = "yes"
+    """It is kept, now or before."""
+    OTHER = "other"
+    """Another signal is kept under its id."""
+    FULL = "full"
+    """So many are kept for the same saga that this one was not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadySignal:
+    """A kept signal whose start is there; `saga_id` None: it was cancelled before it came."""
+
+    signal: EarlySignal
+    saga_id: SagaId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledSignal:
+    """A kept signal that its saga has recorded, or refused for good (then with the type)."""
+
+    to: StartKey
+    id: str
+    saga_id: SagaId | None
+    refused: str | None = None
+
+
 class Store(Protocol):
     """Durable state. Every call has a deadline of its own; times are the database's."""
 
@@ -209,6 +252,28 @@ class Store(Protocol):
 
     async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:
         """What participants' instances say of their commands, oldest first."""
+        ...
+
+    async def keep_signal(self, signal: EarlySignal, most: int) -> KnownStart | Kept:
+        """Keep a signal, at most `most` for one start; then look for the start.
+
+        KnownStart: it is there, and the signal is to be sent to its saga. Whoever starts a saga
+        does the reverse (commits, then asks `ready_signals`), so one of the two sees the other.
+        """
+        ...
+
+    async def ready_signals(
+        self, starts: Sequence[StartKey] | None, limit: int
+    ) -> Sequence[ReadySignal]:
+        """Kept signals whose start is there, oldest first: of these starts, or (None) of any."""
+        ...
+
+    async def settle_signals(self, settled: Sequence[SettledSignal]) -> None:
+        """Delete kept signals; those that were refused leave a row in the audit."""
+        ...
+
+    async def drop_signals(self, kept_s: float) -> int:
+        """Delete what has been kept for longer, each with a row in the audit; how many."""
         ...
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:

@@ -11,12 +11,36 @@ from typing import TypeAlias
 from amends_contracts.amqp import DeliveryTag
 from amends_contracts.messages import Start, StartAnswer, Trace
 from amends_contracts.names import SagaId
+from amends_orchestrator.core.children import ChildReply
 from amends_orchestrator.core.decision import Decision, Refused
-from amends_orchestrator.core.inputs import Input
+from amends_orchestrator.core.inputs import Input, Signalled
+from amends_orchestrator.core.late_undo import UndoRequested
+from amends_orchestrator.core.state import Asker
 from amends_orchestrator.engine.catalog import Registered
 from amends_orchestrator.engine.ports import Due
 
-Result: TypeAlias = Decision | Refused | StartAnswer
+
+@dataclass(frozen=True, slots=True)
+class SignalKept:
+    """The answer to a signal whose saga is not there yet: it is kept for a week."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalKnown:
+    """The answer to a signal that its saga has had before: as good as the first time."""
+
+    saga_id: SagaId
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """A step of another saga was told."""
+
+
+Result: TypeAlias = Decision | Refused | StartAnswer | Replied
+"""What came of one piece of work."""
+Answer: TypeAlias = Result | SignalKept | SignalKnown
+"""What a client is told."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +94,35 @@ class ForStart(_Work):
     labels: dict[str, str] = field(default_factory=dict[str, str])
     retired: bool = False
     """The version takes no new starts: this one is answered only if it was accepted before."""
+    undo: UndoRequested | None = None
+    """It starts the late undo of another saga."""
+    asked: Asker | None = None
+    """The step of another saga that waits for its end."""
+    undone: bool = False
+    """It is undone before it is started: a tombstone."""
     trace: Trace | None = None
 
+    @property
+    def awaits(self) -> bool:
+        """Whether signals may have come before it."""
+        return self.undo is None and not self.undone and bool(self.registered.plan.awaited)
 
-Work: TypeAlias = ForSaga | ForStart
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ForReply(_Work):
+    """An answer to a step that runs another saga, known without deciding one."""
+
+    saga_id: SagaId
+    """The saga of the step."""
+    reply: ChildReply
+
+
+Work: TypeAlias = ForSaga | ForStart | ForReply
+
+
+def answer_of(work: Work, result: Result) -> Answer:
+    """What whoever asked is told: a signal that came before is answered as the first one was."""
+    repeated = isinstance(result, Refused) and result.duplicate
+    if repeated and isinstance(work, ForSaga) and isinstance(work.message, Signalled):
+        return SignalKnown(work.saga_id)
+    return result

@@ -21,15 +21,20 @@ from amends_orchestrator.engine.ports import (
     Batch,
     Conflict,
     Due,
+    EarlySignal,
+    Kept,
     KnownStart,
     Loaded,
     OutboxWrite,
+    ReadySignal,
     SagaWrite,
+    SettledSignal,
     StartKey,
     StoredSaga,
     Tick,
 )
 from amends_orchestrator.store.arrays import check
+from amends_orchestrator.store.memory_signals import MemorySignals
 
 START_KEY_BYTES_MAX = 1024
 
@@ -71,6 +76,9 @@ class MemoryStore:
     retired: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     _leases: dict[UUID, _Lease] = field(default_factory=dict[UUID, _Lease])
     _owners: dict[int, UUID] = field(default_factory=dict[int, UUID])
+
+    def __post_init__(self) -> None:
+        self.signals = MemorySignals(self.clock, self.starts)
 
     async def load(self, sagas: Sequence[SagaId], starts: Sequence[StartKey]) -> Loaded:
         """The sagas (also those that have ended) and the taken start keys among those asked for."""
@@ -290,6 +298,25 @@ class MemoryStore:
     async def is_retired(self, name: str, version: int) -> bool:
         """Whether a version takes no new starts."""
         return (name, version) in self.retired
+
+    async def keep_signal(self, signal: EarlySignal, most: int) -> KnownStart | Kept:
+        """Keep a signal, then look for its saga."""
+        _dump(signal.data)
+        return self.signals.keep(signal, most)
+
+    async def ready_signals(
+        self, starts: Sequence[StartKey] | None, limit: int
+    ) -> Sequence[ReadySignal]:
+        """Kept signals whose start is there."""
+        return self.signals.ready(starts, limit)
+
+    async def settle_signals(self, settled: Sequence[SettledSignal]) -> None:
+        """Delete what its saga has recorded, or refused for good."""
+        self.signals.settle(settled)
+
+    async def drop_signals(self, kept_s: float) -> int:
+        """Delete what has been kept for longer."""
+        return self.signals.drop_old(kept_s)
 
     async def close(self) -> None:
         """Nothing to close."""

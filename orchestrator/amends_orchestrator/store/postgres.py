@@ -24,15 +24,19 @@ from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.engine.ports import (
     Batch,
     Due,
+    EarlySignal,
+    Kept,
     KnownStart,
     Loaded,
     OutboxWrite,
+    ReadySignal,
+    SettledSignal,
     StartKey,
     StoredSaga,
     StoreUnavailable,
     Tick,
 )
-from amends_orchestrator.store import opening, queries
+from amends_orchestrator.store import opening, queries, signals
 from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays
 from amends_orchestrator.store.database import Database, close_engine, open_engine
 from amends_orchestrator.store.hello import commands_from_json, commands_to_json
@@ -245,6 +249,24 @@ class PostgresStore:
         """What participants' instances say of their commands, oldest first."""
         rows = await self._database.fetch(LEASE["hellos"])
         return [commands_from_json(json.loads(row["commands"])) for row in rows]
+
+    async def keep_signal(self, signal: EarlySignal, most: int) -> KnownStart | Kept:
+        """Keep a signal, then look for its saga."""
+        return await signals.keep(self._database, signal, most)
+
+    async def ready_signals(
+        self, starts: Sequence[StartKey] | None, limit: int
+    ) -> Sequence[ReadySignal]:
+        """Kept signals whose start is there."""
+        return await signals.ready(self._database, starts, limit)
+
+    async def settle_signals(self, settled: Sequence[SettledSignal]) -> None:
+        """Delete what its saga has recorded, or refused for good."""
+        await signals.settle(self._database, settled)
+
+    async def drop_signals(self, kept_s: float) -> int:
+        """Delete what has been kept for longer."""
+        return await signals.drop_old(self._database, kept_s)
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
         """Version and document; None asks for the newest, of those that take starts if any does."""

@@ -34,7 +34,7 @@ class Run:
     @overload
     async def result(self, timeout: float | None = None, *, model: type[T]) -> T: ...
     async def result(self, timeout: float | None = None, *, model: Any = None) -> Any:
-        """What the saga returns, as JSON or as `model`; waits for its end.
+        """What the saga returns, as JSON or as `model` (of an undo saga: None); waits for its end.
 
         Raises Compensated if it failed and was undone, Stuck if it waits for an operator, NotEnded
         after `timeout` seconds (None: waits for ever). Asks REST, also where verbs go over the
@@ -54,6 +54,8 @@ class Run:
             if status == "completed":
                 output: Json = view.get("output")
                 return output if model is None else TypeAdapter(model).validate_python(output)
+            if status == "compensated" and view.get("kind") == "undo":
+                return None
             if status == "compensated":
                 raise Compensated(self.saga_id, _failure(view), view)
             if status == "stuck":
@@ -79,10 +81,17 @@ class Run:
         """Stop the saga and undo what it did. Refused past its pivot."""
         await self._amends.ask(Cancel(saga_id=self.saga_id, reason=reason))
 
-    async def undo(self, reason: str) -> "Run":
-        """Undo a saga that completed; gives the saga that undoes it."""
-        answer = await self._amends.ask(Undo(saga_id=self.saga_id, reason=reason))
-        return Run(self._amends, SagaId(answer["saga_id"]), created=True)
+    async def undo(self, reason: str, *, across_pivot: bool = False) -> "Run":
+        """Undo a saga that completed; gives the saga that undoes it, the same if asked again.
+
+        Its `result()` is None once everything is taken back. Refused while the saga runs, when the
+        undo window of a step has closed, and past a pivot, unless `across_pivot`: the problem's
+        `errors` then list what would stay.
+        """
+        asked = Undo(saga_id=self.saga_id, reason=reason, across_pivot=across_pivot)
+        answer = await self._amends.ask(asked)
+        created = bool(answer.get("created", True))
+        return Run(self._amends, SagaId(answer["saga_id"]), created=created)
 
     async def _look(self, left_s: float | None) -> dict[str, Any]:
         wait_s = WAIT_S if left_s is None else max(0, min(WAIT_S, round(left_s)))

@@ -136,7 +136,11 @@ def failed_plan_left() -> Sequence[Patch]:
 @mutant
 def failed_plan_goes_on() -> Sequence[Patch]:
     """In a plan that has failed further attempts begin."""
-    return [(CORE_WORK + ":Work", "onward", lambda work, _: work.forward)]
+
+    def onward(work: Any, _: Any) -> bool:
+        return work.forward
+
+    return [(f"{CORE_WORK}:Work", "onward", onward)]
 
 
 @mutant

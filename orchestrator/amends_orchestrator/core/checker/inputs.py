@@ -111,7 +111,7 @@ class _Recorded:
 def _member(value: Json, rest: list[str | int]) -> Json:
     for name in rest:
         try:
-            value = cast("Any", value)[name]
+            value = value[name]
         except (KeyError, IndexError, TypeError):
             raise _Unjudged from None
     return value

@@ -1,0 +1,13 @@
+"""Signals for sagas that are not there yet."""
+
+from amends_migrations.sql import run_file
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the table; prose and SQL are in the file."""
+    run_file("v0002_signals.sql")

@@ -1,0 +1,256 @@
+"""Child sagas through the real engine: completed, failed, stuck, cancelled, never started."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from amends_contracts.amqp import AmqpMessage, PublishResult
+from amends_contracts.messages import Json, StartAnswer, Undo
+from amends_contracts.names import START_SAGA, Op, SagaId, StepPath
+from amends_contracts.problems import ProblemType
+from amends_orchestrator.core.decision import Decision, Refused
+from amends_orchestrator.core.inputs import CancelRequested, Input, SkipRequested
+from amends_orchestrator.engine.ports import StartKey
+from engine.harness import Engine, action, engine
+from engine.scripted import failed, silent, succeeded
+
+STAY: dict[str, Json] = {
+    "name": "stay",
+    "version": 1,
+    "interrupt_after": "PT0.05S",
+    "input": {"type": "object", "required": ["city"]},
+    "steps": [action("room", "hotels.book", input={"city": "${ input.city }"})],
+    "output": {"room": "${ steps.room.output.n }"},
+}
+ORDER: dict[str, Json] = {
+    "name": "order",
+    "version": 1,
+    "interrupt_after": "PT0.05S",
+    "steps": [
+        action("flight", "flights.reserve"),
+        {"kind": "saga", "id": "stay", "definition": "stay", "input": {"city": "Rome"}},
+        action("card", "payments.charge", input={"room": "${ steps.stay.output.room }"}),
+    ],
+}
+UNDONE = ["hotels.book compensation 1", "flights.reserve compensation 1"]
+
+
+@pytest.fixture
+async def e() -> AsyncGenerator[Engine]:
+    """A running engine that knows parent and child."""
+    async with engine() as made:
+        made.register(STAY)
+        made.register(ORDER)
+        made.participants.on("hotels.book", succeeded(n=7))
+        yield made
+
+
+async def begin(e: Engine) -> SagaId:
+    """Start a parent."""
+    return await e.start("o-1", definition="order", value={})
+
+
+def key_of_child(parent: SagaId, definition: str = "stay") -> StartKey:
+    """The start key of its child."""
+    return StartKey(tenant="default", definition=definition, key=f"{parent}/stay/action")
+
+
+async def child_of(e: Engine, parent: SagaId) -> SagaId:
+    """Its child, once it is there."""
+    await e.until(lambda: key_of_child(parent) in e.store.starts)
+    child = e.store.starts[key_of_child(parent)].saga_id
+    assert child is not None
+    return child
+
+
+async def submit(e: Engine, saga: SagaId, message: Input) -> None:
+    """An operator's request; it must be accepted."""
+    answer = await e.orchestrator.submit("default", saga, message)
+    assert isinstance(answer, Decision), answer
+
+
+async def test_a_child_runs_and_its_output_is_the_steps(e: Engine) -> None:
+    """Started once under the parent's key; the parent goes on with what it returns."""
+    parent = await begin(e)
+    assert await e.ends(parent) == "completed"
+    assert e.participants.ran() == [
+        "flights.reserve action 1",
+        "hotels.book action 1",
+        "payments.charge action 1",
+    ]
+    assert e.participants.seen[-1].json() == {"room": 7}
+    child = await child_of(e, parent)
+    assert e.store.journal[child][0].data["by"] == f"saga {parent}"
+    await e.settled()
+
+
+async def test_a_child_that_fails_turns_its_parent_back(e: Engine) -> None:
+    """The child's failure is the parent's."""
+    e.participants.on("hotels.book", failed("sold-out"))
+    parent = await begin(e)
+    assert await e.ends(parent) == "compensated"
+    assert await e.ends(await child_of(e, parent)) == "compensated"
+    failure = e.store.sagas[parent].stored.state["failure"]
+    assert (failure["type"], failure["step"]) == ("sold-out", "stay")
+    assert e.participants.ran()[-1] == "flights.reserve compensation 1"
+
+
+async def test_a_child_that_completed_is_undone_as_one_unit(e: Engine) -> None:
+    """By a late undo of its own, before what precedes it in the parent."""
+    e.participants.on("payments.charge", failed("declined"))
+    parent = await begin(e)
+    assert await e.ends(parent) == "compensated"
+    assert e.participants.ran()[-2:] == UNDONE
+    child = await child_of(e, parent)
+    assert e.status(child) == "completed"
+    undo = e.participants.seen[-2]
+    assert undo.saga_id not in (parent, child)
+    assert undo.compensates == f"{child}/room/action"
+
+
+async def test_a_parent_that_is_cancelled_takes_its_running_child_back(e: Engine) -> None:
+    """The child turns back at once when it is asked to, and says so at its end."""
+    e.participants.on("hotels.book", silent)
+    parent = await begin(e)
+    child = await child_of(e, parent)
+    await e.until(lambda: len(e.participants.seen) == 2)
+    await submit(e, parent, CancelRequested(reason="r", by="ann"))
+    assert await e.ends(parent) == "compensated"
+    assert e.status(child) == "compensated"
+    assert e.participants.ran()[-2:] == UNDONE
+
+
+async def test_a_stuck_child_keeps_its_parent_waiting(e: Engine) -> None:
+    """Until an operator has helped the child."""
+    e.participants.on("hotels.book", failed("never"), Op.COMPENSATION)
+    e.participants.on("payments.charge", failed("declined"))
+    e.register(
+        {
+            **STAY,
+            "steps": [*STAY["steps"], action("pay", "payments.charge")],
+        }
+        | {"version": 2}
+    )
+    parent = await begin(e)
+    child = await child_of(e, parent)
+    await e.until(lambda: e.status(child) == "stuck")
+    assert e.status(parent) == "running"
+    skip = SkipRequested(path=next(iter(_stuck(e, child))), reason="r", by="ann", owner="ann")
+    await submit(e, child, skip)
+    assert await e.ends(child) == "compensated"
+    assert await e.ends(parent) == "compensated"
+
+
+def _hold_starts(e: Engine) -> list[AmqpMessage]:
+    """The broker keeps starts of children back; they are published later, by hand."""
+    held: list[AmqpMessage] = []
+    publish = e.broker.publish
+
+    def instead(message: AmqpMessage) -> PublishResult:
+        if message.type == START_SAGA and message.exchange == e.topology.commands and not held:
+            held.append(message)
+            return PublishResult.CONFIRMED
+        return publish(message)
+
+    e.broker.publish = instead
+    return held
+
+
+def _stuck(e: Engine, saga: SagaId) -> list[StepPath]:
+    steps = e.store.sagas[saga].stored.state["steps"]
+    return [
+        StepPath(path) for path, step in steps.items() if step["status"] == "compensation_failed"
+    ]
+
+
+async def test_a_child_that_was_never_started_is_there_as_compensated(e: Engine) -> None:
+    """The undo overtakes the start: the tombstone keeps the start from running, however late."""
+    e.register({**ORDER, "name": "early", "steps": ORDER["steps"][1:]})
+    held = _hold_starts(e)
+    parent = await e.start("o-1", definition="early", value={})
+    await e.until(lambda: bool(held))
+    await submit(e, parent, CancelRequested(reason="r", by="ann"))
+    assert await e.ends(parent) == "compensated"
+    child = await child_of(e, parent)
+    assert (e.status(child), e.kinds(child)) == (
+        "compensated",
+        ["saga.started", "saga.compensating", "saga.compensated"],
+    )
+    for message in held:
+        e.broker.publish(message)
+    await e.until(lambda: e.orchestrator.counters.refused["duplicate"] > 0)
+    assert e.participants.seen == []
+
+
+async def test_a_child_that_cannot_be_started_fails_the_step(e: Engine) -> None:
+    """No such definition, an input that does not fit: nothing was done, and it says why."""
+    for definition, given, kind in (
+        ("nobody", {}, ProblemType.NOT_FOUND),
+        ("stay", {"town": "Rome"}, ProblemType.BAD_REQUEST),
+    ):
+        step = {"kind": "saga", "id": "stay", "definition": definition, "input": given}
+        e.register({**ORDER, "name": f"of-{definition}", "steps": [step]})
+        parent = await e.start("o-1", definition=f"of-{definition}", value={})
+        assert await e.ends(parent) == "compensated"
+        assert e.store.sagas[parent].stored.state["failure"]["type"] == kind
+
+
+async def test_a_child_under_a_key_of_the_plan(e: Engine) -> None:
+    """The plan may name it; a key with another input is refused."""
+    step = {**ORDER["steps"][1], "key": "stay of ${ saga.key }"}
+    e.register({**ORDER, "name": "keyed", "steps": [step]})
+    parent = await e.start("o-1", definition="keyed", value={})
+    assert await e.ends(parent) == "completed"
+    assert StartKey(tenant="default", definition="stay", key="stay of o-1") in e.store.starts
+    await e.start("stay of o-2", definition="stay", value={"city": "Oslo"})
+    other = await e.start("o-2", definition="keyed", value={})
+    assert await e.ends(other) == "compensated"
+    assert e.store.sagas[other].stored.state["failure"]["type"] == "amends:key-conflict"
+
+
+async def test_nobody_else_takes_the_key_of_a_child(e: Engine) -> None:
+    """A start under a key of that form is refused."""
+    parent = await begin(e)
+    refused = await e.ask(f"{parent}/stay/action")
+    assert isinstance(refused, Refused)
+    assert refused.type is ProblemType.BAD_REQUEST
+
+
+async def test_a_completed_parent_is_undone_with_its_child(e: Engine) -> None:
+    """A late undo of the parent takes the child back by a late undo of the child."""
+    parent = await begin(e)
+    assert await e.ends(parent) == "completed"
+    answer = await e.orchestrator.undo("default", "ann", Undo(saga_id=parent, reason="r"))
+    assert isinstance(answer, StartAnswer)
+    assert await e.ends(answer.saga_id) == "compensated"
+    assert e.participants.ran()[3:] == ["payments.charge compensation 1", *UNDONE]
+    assert e.status(await child_of(e, parent)) == "completed"
+
+
+async def test_a_child_of_a_retired_version_is_not_started(e: Engine) -> None:
+    """Its parent is told so, and turns back; nothing stands under the child's key."""
+    e.store.retired.add(("stay", 1))
+    parent = await begin(e)
+    assert await e.ends(parent) == "compensated"
+    assert key_of_child(parent) not in e.store.starts
+    failure = e.store.sagas[parent].stored.state["failure"]
+    assert (failure["type"], failure["step"]) == (ProblemType.RETIRED, "stay")
+    await e.settled()
+
+
+async def test_children_of_the_items_of_an_each_are_undone_latest_first(e: Engine) -> None:
+    """Each item has a child of its own, also for the late undo of their parent."""
+    stay = {"kind": "saga", "id": "stay", "definition": "stay", "input": {"city": "${ item }"}}
+    cities: dict[str, Json] = {"kind": "each", "id": "cities", "items": ["Rome", "Oslo"]}
+    e.register({"name": "tour", "version": 1, "steps": [cities | {"steps": [stay]}]})
+    parent = await e.start("t-1", definition="tour", value={})
+    assert await e.ends(parent) == "completed"
+    keys = [f"{parent}/cities[{n}].stay/action" for n in (0, 1)]
+    starts = [StartKey(tenant="default", definition="stay", key=key) for key in keys]
+    children = [e.store.starts[start].saga_id for start in starts]
+    answer = await e.orchestrator.undo("default", "ann", Undo(saga_id=parent, reason="rain"))
+    assert isinstance(answer, StartAnswer)
+    assert await e.ends(answer.saga_id) == "compensated"
+    undone = [command.compensates for command in e.participants.seen[-2:]]
+    assert undone == [f"{child}/room/action" for child in reversed(children)]
+    await e.settled()
