@@ -9,7 +9,7 @@ from amends_simulation.schedule import Schedule
 BEGIN = {
     "losers-messages-published": 330,
     "token-unchecked": 140,
-    "cancel-after-the-pivot": 330,
+    "cancel-after-the-pivot": 1395,
     "any-attempt-may-fail": 600,
     "failed-plan-goes-on": 2590,
     "tenant-unchecked": 340,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from amends_contracts.messages import Effect as EffectClass
-from amends_contracts.names import StepPath
+from amends_contracts.names import ENGINE, StepPath
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.checker.evidence import Broken, Evidence, Ledger
 from amends_orchestrator.core.checker.folding import Folded
@@ -33,7 +33,7 @@ def success_is_a_receipt(evidence: Evidence) -> Iterator[Broken]:
                 case _:
                     continue
             node = plan.action_of(path)
-            if node is None or path in evidence.history.others:
+            if node is None or node.service == ENGINE or path in evidence.history.others:
                 continue
             taken = evidence.ledger(folded, path).taken
             if not taken:

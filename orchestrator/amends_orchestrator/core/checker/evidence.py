@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from amends_contracts.messages import Reversal
-from amends_contracts.names import SagaId, StepPath
+from amends_contracts.names import ENGINE, SagaId, StepPath
 from amends_orchestrator.core.checker.folding import Folded, fold
 from amends_orchestrator.core.checker.history import Change, Commit, Effect, History, Made
 from amends_orchestrator.core.plan import ActionNode
@@ -80,7 +80,7 @@ class Evidence:
         """The steps of a saga whose effects count: actions that change something, ours to judge."""
         for path in folded.saga.state.steps:
             node = folded.past.plan.action_of(path)
-            if node is None or node.reversal is Reversal.READ_ONLY:
+            if node is None or node.reversal is Reversal.READ_ONLY or node.service == ENGINE:
                 continue
             if path not in self.history.others:
                 yield path, node, self.ledger(folded, path)

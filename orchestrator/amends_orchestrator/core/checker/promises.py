@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from amends_contracts.names import SagaId, StepPath
+from amends_contracts.names import ENGINE, SagaId, StepPath
 from amends_orchestrator.core.checker import decisions, effects, inputs, messages
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.history import History
@@ -90,6 +90,8 @@ JUDGED: Final = (
 )
 """Kinds of steps whose effects and order the rules know."""
 
+CHILD: Final = "child saga"
+
 RULES: Final[tuple[Rule, ...]] = (
     Rule(1, ("effects",), effects.at_most_one_effect),
     Rule(1, ("effects",), effects.success_is_a_receipt),
@@ -148,10 +150,10 @@ def check(history: History, promises: Collection[int] = frozenset(PROMISES)) -> 
             for broken in rule.look(evidence)
         ]
     strange = {
-        type(node).__name__
+        CHILD if isinstance(node, ActionNode) else type(node).__name__
         for past in history.sagas
         for node in past.plan.nodes.values()
-        if type(node) not in JUDGED
+        if type(node) not in JUDGED or (isinstance(node, ActionNode) and node.service == ENGINE)
     }
     if strange:
         not_checked["steps of other kinds"] = tuple(sorted(strange))
