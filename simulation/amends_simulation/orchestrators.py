@@ -419,6 +419,10 @@ class EngineStore:
         """As the store does."""
         return await self._store.definition(name, version)
 
+    async def is_retired(self, name: str, version: int) -> bool:
+        """As the store does."""
+        return await self._store.is_retired(name, version)
+
     async def keep_signal(self, signal: EarlySignal, most: int) -> KnownStart | Kept:
         """As the store does."""
         return await self._store.keep_signal(signal, most)
@@ -436,10 +440,6 @@ class EngineStore:
     async def drop_signals(self, kept_s: float) -> int:
         """As the store does."""
         return await self._store.drop_signals(kept_s)
-
-    async def is_retired(self, name: str, version: int) -> bool:
-        """As the store does."""
-        return await self._store.is_retired(name, version)
 
 
 def _tell(world: World, name: str, write: Any) -> None:

@@ -182,6 +182,34 @@ async def test_a_child_that_was_never_started_is_there_as_compensated(e: Engine)
     assert e.participants.seen == []
 
 
+@pytest.mark.parametrize("declined", [False, True], ids=["completed", "undone"])
+async def test_commands_and_replies_that_come_twice_change_nothing(
+    e: Engine, *, declined: bool
+) -> None:
+    """One child, one undo of it, each effect once; also with a second orchestrator at work."""
+    publish = e.broker.publish
+
+    def twice(message: AmqpMessage) -> PublishResult:
+        if message.type is not None and message.type.startswith("amends."):
+            publish(message)
+        return publish(message)
+
+    e.broker.publish = twice
+    if declined:
+        e.participants.on("payments.charge", failed("declined"))
+    async with e.another():
+        parents = [await e.start(f"o-{n}", definition="order", value={}) for n in range(10)]
+        ends = {await e.ends(parent) for parent in parents}
+        assert ends == {"compensated" if declined else "completed"}
+        await e.settled()
+    children = {await child_of(e, parent) for parent in parents}
+    assert len(children) == 10
+    booked = [c.key for c in e.participants.seen if c.type == "hotels.book"]
+    assert len(booked) == len(set(booked)) == (20 if declined else 10)
+    undos = [i for i, row in e.store.sagas.items() if row.stored.state.get("undoes") in children]
+    assert len(undos) == (10 if declined else 0)
+
+
 async def test_a_child_that_cannot_be_started_fails_the_step(e: Engine) -> None:
     """No such definition, an input that does not fit: nothing was done, and it says why."""
     for definition, given, kind in (

@@ -37,9 +37,11 @@ OPEN: Final = frozenset(
 
 _ACTS: Final[Mapping[str, tuple[str, ...]]] = {
     "action": ("retry", "skip", "resolve"),
+    "saga": ("retry", "skip", "resolve"),
+    "await": ("retry", "skip"),
     "wait": ("skip",),
 }
-"""Which buttons a step of a kind may have."""
+"""Which buttons a step of a kind may have; the outcome of an await is a signal's."""
 _HOLDER_ACTS: Final = ("retry", "skip")
 """Those of a step that holds others, where it waits for an operator."""
 
@@ -399,6 +401,9 @@ def _facts(raw: View) -> Iterator[tuple[str, str]]:
     compensation: View = raw.get("compensation") or {}
     if compensation.get("command"):
         yield "undone by", str(compensation["command"])
+    child: View = raw.get("child") or {}
+    if child.get("saga_id"):
+        yield "runs saga", f"{child['saga_id']} ({child['status']})"
     for name in ("effect", "reversal"):
         if raw.get(name):
             yield name, str(raw[name])
