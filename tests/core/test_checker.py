@@ -25,7 +25,6 @@ from amends_orchestrator.core.checker import (
     check,
     promises,
 )
-from amends_orchestrator.core.checker.order import precedes
 from amends_orchestrator.core.inputs import CancelRequested
 from amends_orchestrator.core.plan import ActionNode
 from core.dsl import (
@@ -225,20 +224,6 @@ def an_iteration_too_many() -> History:
         for row in saga.rows
     ]
     return journal_of(saga, turned[: 1 + [row.kind for row in turned].index("step.turned")])
-
-
-def iterations_undone_from_the_first() -> History:
-    """Both iterations were undone, the first one first."""
-    saga = given(
-        definition(repeat("poll", "${ turn == 2 }", action("a")), action("b")),
-    )
-    for _ in range(2):
-        saga.expect("as.do").reply(succeeded(n=1))
-    saga.expect("bs.do").reply(failed())
-    first, second = StepPath("poll#1.a"), StepPath("poll#2.a")
-    taken = (effect(first, Change.TAKEN, 1), effect(second, Change.TAKEN, 2))
-    undone = (effect(first, Change.UNDONE, 3), effect(second, Change.UNDONE, 4))
-    return History(sagas=(past(saga),), effects=(*taken, *undone))
 
 
 def told_a_list() -> Scenario:
@@ -469,41 +454,6 @@ def test_a_kind_that_no_rule_knows_is_said(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 STRANGE = "steps of other kinds"
-
-
-def test_iterations_are_undone_latest_first() -> None:
-    """The world's side of promise 5 goes by instances."""
-    report = check(iterations_undone_from_the_first(), {5})
-    assert [violation.text for violation in report.violations] == [
-        "was undone before poll#2.a, which comes after it"
-    ]
-
-
-PLACES = definition(
-    each("legs", [1, 2], action("a"), action("b")),
-    each("free", [1, 2], action("c"), action("d"), concurrency=2),
-    repeat("poll", "${ turn == 2 }", alternatives("way", p=[action("e")], q=[action("f")])),
-    action("g"),
-)
-BEFORE = [
-    ("legs[0].a", "legs[0].b"),
-    ("legs[0].b", "legs[1].a"),
-    ("legs[1].b", "free[0].c"),
-    ("free[1].c", "free[1].d"),
-    ("free[0].d", "poll#1.e"),
-    ("poll#1.f", "poll#2.e"),
-    ("poll#2.f", "g"),
-]
-FREE = [("free[0].c", "free[1].c"), ("free[0].c", "free[1].d"), ("poll#1.e", "poll#1.f")]
-
-
-def test_the_order_of_instances() -> None:
-    """Items one after the other, or free; iterations in turn; plans of which one holds."""
-    plan = given(PLACES).plan
-    found = [(a, b) for a, b in BEFORE + FREE if precedes(plan, StepPath(a), StepPath(b))]
-    assert found == BEFORE
-    back = [(a, b) for a, b in BEFORE + FREE if precedes(plan, StepPath(b), StepPath(a))]
-    assert back == []
 
 
 def test_what_a_source_does_not_know_is_said() -> None:

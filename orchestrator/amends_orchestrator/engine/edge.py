@@ -151,8 +151,8 @@ class Edge:
         self._clock = clock
         self._tenant = tenant
         self._principal_of = principal_of
-        self._new_id = new_id
         self._children = Children(store, catalog, self._start)
+        self._new_id = new_id
         self._speakers: dict[str, tuple[float, _Speaker]] = {}
 
     async def read(self, delivery: Delivery) -> Reading:

@@ -137,10 +137,10 @@ def failed_plan_left() -> Sequence[Patch]:
 def failed_plan_goes_on() -> Sequence[Patch]:
     """In a plan that has failed further attempts begin."""
 
-    def onward(work: Any, _: Any) -> bool:
+    def onward(work: Any, _: Any) -> Any:
         return work.forward
 
-    return [(f"{CORE_WORK}:Work", "onward", onward)]
+    return [(CORE_WORK + ":Work", "onward", onward)]
 
 
 @mutant
