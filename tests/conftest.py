@@ -10,6 +10,7 @@
 Tests that use any of them carry the mark `servers`. A server that cannot be had fails the test.
 """
 
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -17,6 +18,11 @@ import pytest
 
 from amends_orchestrator.local import servers
 from server_fixtures import Databases, Sweeper
+
+# A run in the background of a script inherits that SIGINT is ignored, and so would all that the
+# tests start and end by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SERVERS = frozenset({"postgres_server", "rabbitmq_server", "own_postgres", "own_rabbitmq"})
 
