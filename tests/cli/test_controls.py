@@ -1,6 +1,8 @@
 """The demo's buttons: pressed on the page, done in the demo's own process."""
 
 import asyncio
+import json
+import socket
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -110,3 +112,18 @@ def test_a_stranger_on_this_machine_presses_nothing(board: Switchboard, done: li
 
     assert done == []
     assert board.file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n\r\n", b"[]\n", b"\xff\n"])
+def test_what_is_no_question_is_not_answered(
+    board: Switchboard, done: list[str], said: bytes
+) -> None:
+    """Whoever else finds the port hears nothing, and the page goes on."""
+    port = json.loads(board.file.read_text())["port"]
+    with socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.sendall(said)
+        stranger.shutdown(socket.SHUT_WR)
+        assert stranger.recv(100) == b""
+
+    assert asyncio.run(RemoteControls(board.file).perform("kill")) is not None
+    assert len(done) == 1

@@ -5,6 +5,7 @@ sends what is pressed to the demo's process over the loopback; `Switchboard` the
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -110,7 +111,12 @@ class Switchboard:
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rw", encoding="utf-8") as stream:
+        """Who asks in another way than the page, or is gone, is not answered."""
+        with (
+            contextlib.suppress(OSError, ValueError, AttributeError),
+            connection,
+            connection.makefile("rw", encoding="utf-8") as stream,
+        ):
             asked = json.loads(stream.readline(4096))
             said = None
             if secrets.compare_digest(str(asked.get("secret")), self._secret):
