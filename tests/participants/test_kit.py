@@ -1,10 +1,13 @@
 """The test kit: it passes good handlers, and finds those that are not."""
 
+import asyncio
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from amends_participants import Effect, Participant, Undo
+from amends_participants.runtime.upkeep import UPKEEP
 from amends_participants.testing import absent, failed, fenced, given, present, succeeded
 from participants.bank import Charge, Post, Receipt, Shout, Wire, bank, move
 from participants.world import World
@@ -105,3 +108,18 @@ async def test_a_session_shares_the_effects_transaction(world: World) -> None:
         await raising.action().expect_reply(failed("amends:crashed", retryable=True))
         assert await world.total() == 2000
         await kit.check(Charge(account="a1", usd=30), world=world.total)
+
+
+async def test_only_a_commands_own_commits_are_counted(world: World) -> None:
+    """The participant looks for leftovers while a case waits for its crash: that is not it."""
+
+    async def nothing(tx: AsyncConnection) -> None:
+        await tx.execute(text("SELECT 1"))
+
+    async with given(bank(world), world.url) as kit:
+        crashed = kit.database.arm(at=1, after=True)
+        await asyncio.create_task(kit.database.transact(nothing), name=UPKEEP)
+        assert not crashed.is_set()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(kit.database.transact(nothing))
+        assert crashed.is_set()

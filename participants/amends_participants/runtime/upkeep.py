@@ -22,6 +22,8 @@ TAKEN_MAX: Final = 64
 """Intents or replies taken over at a time."""
 PURGED_MAX: Final = 1000
 RENEWALS_PER_LEASE: Final = 3
+UPKEEP: Final = "upkeep"
+"""Name of the tasks that do this work: what they commit belongs to no command."""
 
 
 class Upkeep:
@@ -43,7 +45,7 @@ class Upkeep:
 
     async def begin(self) -> None:
         """Before the first command: a lease, so that nobody takes our intents for dead."""
-        await self._renew()
+        await asyncio.create_task(self._renew(), name=UPKEEP)
 
     async def run(self) -> None:
         """Until cancelled. A turn that fails is said and repeated."""
@@ -55,7 +57,7 @@ class Upkeep:
         )
         async with asyncio.TaskGroup() as group:
             for turn in turns:
-                group.create_task(turn)
+                group.create_task(turn, name=UPKEEP)
 
     def is_alive(self) -> bool:
         """Whether the lease has been renewed lately (and so, whether the database answers)."""

@@ -14,6 +14,7 @@ from amends_contracts.codec import decode_reply
 from amends_contracts.messages import Outcome, Reply
 from amends_contracts.topology import Queue
 from amends_participants.runtime.database import Database
+from amends_participants.runtime.upkeep import UPKEEP
 
 T = TypeVar("T")
 
@@ -117,12 +118,15 @@ class CrashingDatabase(Database):
     crashed: asyncio.Event
 
     def arm(self, *, at: int, after: bool) -> asyncio.Event:
-        """Crash at the `at`-th transaction from now; the event is set when it happens."""
+        """Crash at the `at`-th transaction of a command from now; the event tells that it has."""
         self._countdown, self._after, self.crashed = at, after, asyncio.Event()
         return self.crashed
 
     async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """As ever, unless it is time."""
+        """As ever, unless it is time. The runtime's upkeep comes at any time, and counts not."""
+        task = asyncio.current_task()
+        if task is not None and task.get_name() == UPKEEP:
+            return await super().transact(work)
         self._countdown -= 1
         if self._countdown != 0:
             return await super().transact(work)
