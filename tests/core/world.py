@@ -17,7 +17,8 @@ from amends_contracts.messages import ActionOutcome, Effect, Json, Outcome, Reve
 from amends_contracts.names import Op, StepPath, service_of
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import TERMINAL, Decision, Refused, Send, undo_plan
-from amends_orchestrator.core.inputs import DeadLettered, ReplyReceived, Returned, Woke
+from amends_orchestrator.core.decision import Ask
+from amends_orchestrator.core.inputs import DeadLettered, Granted, ReplyReceived, Returned, Woke
 from amends_orchestrator.core.plan import ActionNode, ChoiceNode, ParallelNode, Sequence
 from amends_orchestrator.core.state import Doing, StepStatus
 from core.dsl import Scenario, given
@@ -219,8 +220,15 @@ class World:
             m = self.random.randrange(len(self.replies))
             choices += [(8, lambda: self.answer(m)), (1, lambda: self.answer(m, keep=True))]
         choices += [(0.3, self.operate)]
+        if self.saga.permits:
+            choices += [(4, self.grant)]
         weights = [weight for weight, _ in choices]
         self.random.choices([act for _, act in choices], weights)[0]()
+
+    def grant(self) -> None:
+        """A grant, of what is asked for or of what is not any more."""
+        path, ask = self.random.choice(sorted(self.saga.permits))
+        self.receive(Granted(path=path, ask=ask - (self.random.random() < 0.1)))
 
     def give_back(self, n: int) -> None:
         send = self.commands.pop(n)
@@ -287,6 +295,8 @@ class World:
                 self.answer(self.random.randrange(len(self.replies)))
             elif saga.status == "stuck":
                 self.mend()
+            elif any(isinstance(change, Ask) for change in self.saga.permits.values()):
+                self.grant()
             else:
                 self.time_passes()
         self.saga.is_now(self.saga.saga.status)

@@ -20,6 +20,7 @@ from amends_orchestrator.core.inputs import (
     CancelRequested,
     DeadLettered,
     Fault,
+    Granted,
     Input,
     ReplyReceived,
     ResolveRequested,
@@ -42,6 +43,7 @@ from amends_orchestrator.core.operator import (
 )
 from amends_orchestrator.core.outcomes import expire_action, stop
 from amends_orchestrator.core.plan import Plan
+from amends_orchestrator.core.queueing import on_granted
 from amends_orchestrator.core.replies import on_dead_lettered, on_reply, on_returned
 from amends_orchestrator.core.state import TERMINAL, Doing, Identity, Saga
 from amends_orchestrator.core.work import Need, Work
@@ -109,6 +111,8 @@ def _receive(work: Work, message: Input) -> Refused | None:
         case Woke():
             _on_woke(work)
             return None
+        case Granted():
+            return on_granted(work, message)
         case Returned():
             return on_returned(work, message)
         case DeadLettered():

@@ -13,7 +13,9 @@ from amends_contracts.names import StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.decision import JournalRow
+from amends_orchestrator.core.evolve_permits import give_back, queue
 from amends_orchestrator.core.journal import Event
+from amends_orchestrator.core.journal_permits import StepPermitted, StepQueued
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.core.moves import STEP_MOVE_OF
 from amends_orchestrator.core.state import (
@@ -108,6 +110,8 @@ class Draft:
                 _open(self, event, seq, at)
             case j.StepSucceeded() | j.StepFailed() | j.StepUnknown():
                 _settle(self, event, seq)
+            case StepQueued() | StepPermitted():
+                self.steps[event.path] = queue(self.steps.get(event.path), event, seq, at)
             case (
                 j.UndoDispatched()
                 | j.UndoProgressed()
@@ -193,12 +197,12 @@ def _open(draft: Draft, event: _OpenEvent, seq: int, at: datetime) -> None:
                 problem=problem.type,
                 halts=False,
             )
+            step = step if doubt else give_back(step)
         case j.StepUndeliverable(due=due, doubt=doubt):
             op = replace(
                 op, doing=Doing.BACKOFF, due=due, doubt=doubt, returns=op.returns + 1, resend=True
             )
-            problem = ProblemType.UNDELIVERABLE.value
-            step = replace(step, status=status, action=op, problem=problem)
+            step = replace(step, status=status, action=op, problem=ProblemType.UNDELIVERABLE.value)
         case j.StepDoubted(due=due, problem=problem, returned=returned):
             returns = op.returns + 1 if returned else 0
             op = replace(op, doing=Doing.DOUBT, due=due, doubt=True, returns=returns)
@@ -241,7 +245,7 @@ def _settle(draft: Draft, event: _SettlingEvent, seq: int) -> None:
             )
         case _:
             assert_never(event)
-    draft.steps[path] = step
+    draft.steps[path] = give_back(step)
 
 
 def _settled(op: OpState, *, blocked: bool, doubt: bool) -> OpState:
@@ -395,7 +399,9 @@ def _close(step: StepState, status: StepStatus) -> StepState:
     undoing = status in (StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED)
     op = step.undo if undoing else step.action
     op = OpState(op.attempt, op.base, Doing.CLOSED, sent_at=op.sent_at)
-    return replace(step, undo=op, halts=False) if undoing else replace(step, action=op, halts=False)
+    if undoing:
+        return replace(step, undo=op, halts=False)
+    return give_back(replace(step, action=op, halts=False))
 
 
 def _grant(draft: Draft, seq: int) -> None:

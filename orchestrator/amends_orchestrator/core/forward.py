@@ -21,7 +21,8 @@ from amends_orchestrator.core.plan import (
     Sequence,
     path_of,
 )
-from amends_orchestrator.core.state import Doing, StepState, StepStatus
+from amends_orchestrator.core.queueing import ask, needs_permit
+from amends_orchestrator.core.state import UNSENT, Doing, StepState, StepStatus
 from amends_orchestrator.core.work import Need, Work, render
 
 
@@ -89,7 +90,7 @@ def _action(work: Work, node: ActionNode, path: StepPath, step: StepState | None
         return True
     op = step.action
     if op.due is not None and op.due <= work.now:
-        if op.doing is Doing.BACKOFF:
+        if op.doing in UNSENT:
             if step.input_seq or _holds(work, node, path):  # an operator retries its condition
                 dispatch(work, node, path)
         elif op.doing is Doing.DOUBT:
@@ -104,6 +105,11 @@ def _is_done_now(work: Work, path: StepPath) -> bool:
 def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     """Send the next attempt (or, after a return, the same one again) with the one body."""
     step = work.draft.steps.get(path)
+    if needs_permit(node, step):
+        problem = ask(work, node, path)
+        if problem is not None:
+            fail(work, node, path, problem, via="engine")
+        return
     first = step is None or not step.input_seq
     value: Json | ExpressionError
     if step is None or not step.input_seq:

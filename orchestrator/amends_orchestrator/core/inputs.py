@@ -64,6 +64,14 @@ class Woke:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """The permit that a step asked for in journal row `ask` is its own."""
+
+    path: StepPath
+    ask: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested:
     """Somebody wants the saga stopped and undone."""
 
@@ -131,6 +139,7 @@ Input: TypeAlias = (
     | Returned
     | DeadLettered
     | Woke
+    | Granted
     | CancelRequested
     | SuspendRequested
     | ResumeRequested

@@ -19,6 +19,8 @@ class Kind(StrEnum):
     SAGA_COMPENSATED = "saga.compensated"
     STEP_ENTERED = "step.entered"
     STEP_SKIPPED = "step.skipped"
+    STEP_QUEUED = "step.queued"
+    STEP_PERMITTED = "step.permitted"
     STEP_DISPATCHED = "step.dispatched"
     STEP_PROGRESSED = "step.progressed"
     STEP_RETRYING = "step.retrying"

@@ -14,11 +14,13 @@ from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.decision import Send
 from amends_orchestrator.core.plan import ActionNode, Node
 from amends_orchestrator.core.retries import PROBE, PROBE_TIMEOUT, attempts_left
-from amends_orchestrator.core.state import Doing, Failure, StepState, StepStatus
+from amends_orchestrator.core.state import UNSENT, Doing, Failure, StepState, StepStatus
 from amends_orchestrator.core.work import Work, node_at, render
 
 HALTING: Final = frozenset({ProblemType.KEY_REUSED.value, ProblemType.FORGOTTEN.value})
 """Problems that stop the saga at once: what the participant remembers is not what we did."""
+_WITHDRAWN: Final = UNSENT | {Doing.DOUBT}
+"""What a saga that turns back sends no more."""
 Via = Literal["engine", "reply", "probe", "operator"]
 
 
@@ -202,12 +204,12 @@ def turn_back(
     work.emit(j.SagaCompensating(failure=failure, problem=problem, interrupt_at=until))
     for path, state in list(work.draft.steps.items()):
         op = state.action
-        if op.doing not in (Doing.BACKOFF, Doing.DOUBT):
+        if op.doing not in _WITHDRAWN:
             continue
         node = work.plan.action_of(path)
         if node is None:
             continue
-        title = "not tried again: the saga turned back"
+        title = f"not {'tried again' if op.attempt else 'begun'}: the saga turned back"
         why = Problem(type=state.problem or ProblemType.INTERRUPTED, title=title)
         if op.doubt:
             settle_unknown(work, node, path, why)
@@ -227,7 +229,7 @@ def stop(work: Work, problem: Problem, by: str | None = None) -> None:
         step = work.draft.steps.get(StepPath(pivot))
         if step is None or step.status in (StepStatus.FAILED, StepStatus.SKIPPED):
             continue
-        if step.action.doing is Doing.BACKOFF and not step.action.doubt:
+        if step.action.doing in UNSENT and not step.action.doubt:
             continue  # nothing of it has changed anything
         work.emit(j.SagaStopping(failure=failure_of(problem, None, by)))
         return

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final, TypeAlias
 
 from amends_contracts import definition as document
-from amends_contracts.definition import Definition, Retry, Schema
+from amends_contracts.definition import Definition, Rate, Retry, Schema
 from amends_contracts.expressions import parse_expression, parse_template
 from amends_contracts.messages import Effect, Json, Reversal
 from amends_contracts.names import StepPath, service_of
@@ -47,6 +47,17 @@ class Undo:
     verify: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LimitNode:
+    """Which permit each attempt of an action needs."""
+
+    pool: str
+    key: CompiledTemplate | None
+    concurrency: int | None
+    rate: Rate | None
+    total: int | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ActionNode:
     """A command to a participant."""
@@ -67,6 +78,7 @@ class ActionNode:
     undo: Undo | None
     """There exactly if the action is compensatable."""
     compensable_for: timedelta | None
+    limit: LimitNode | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,6 +245,16 @@ class _Compiler:
             pivot=step.pivot,
             undo=self.undo(step) if reversal is Reversal.COMPENSATABLE else None,
             compensable_for=step.compensable_for,
+            limit=None if step.limit is None else self.limit(step.limit, service_of(step.command)),
+        )
+
+    def limit(self, limit: document.Limit, service: str) -> LimitNode:
+        return LimitNode(
+            pool=limit.name or service,
+            key=None if limit.key is None else self.template(limit.key, STEP_NAMES),
+            concurrency=limit.concurrency,
+            rate=limit.rate,
+            total=limit.total,
         )
 
     def undo(self, step: document.Action) -> Undo:

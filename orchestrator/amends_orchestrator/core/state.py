@@ -74,13 +74,17 @@ class Doing(StrEnum):
     """A probe is to be sent at `due`."""
     PROBING = "probing"
     """A reply to a probe; `due` is its timeout."""
+    QUEUED = "queued"
+    """A permit; `due` is when it is asked for anew, should the request be lost."""
     BLOCKED = "blocked"
     """An operator."""
     CLOSED = "closed"
     """Nothing ever: an operator closed it; later replies are refused."""
 
 
-ACTIVE = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING})
+ACTIVE = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING, Doing.QUEUED})
+UNSENT = frozenset({Doing.BACKOFF, Doing.QUEUED})
+"""Waiting to be sent: unless a doubt is left from before, nothing has changed anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,12 @@ class StepState:
     """End of its undo window (`compensable_for`), if it has one."""
     problem: str | None = None
     """Type of the latest problem; the problem itself stands in the journal."""
+    permit: int = 0
+    """Row with which it asked for the permit that it waits for or holds; 0 if it needs none."""
+    permitted: bool = False
+    """It holds that permit."""
+    asked_at: datetime | None = None
+    """Since when it has waited for it: its place in the queue."""
 
 
 @dataclass(frozen=True, slots=True)

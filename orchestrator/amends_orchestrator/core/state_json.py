@@ -61,6 +61,7 @@ _STEP: Final = _form(
         "action": (_op_to_json, _op_from_json),
         "undo": (_op_to_json, _op_from_json),
         "retained_until": _TIME,
+        "asked_at": _TIME,
     },
 )
 _STATE: Final = _form(

@@ -14,11 +14,12 @@ from amends_contracts.messages import Json, LifecycleEvent, to_body
 from amends_contracts.names import BODY_BYTES_MAX, Op, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
-from amends_orchestrator.core.decision import Decision, JournalRow, Notice, Send
+from amends_orchestrator.core.decision import Decision, JournalRow, Notice, PermitChange, Send
 from amends_orchestrator.core.evolve import Draft
 from amends_orchestrator.core.expressions import CompiledTemplate, ExpressionError
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import to_row
+from amends_orchestrator.core.permits import permit_changes
 from amends_orchestrator.core.plan import ActionNode, Plan
 from amends_orchestrator.core.retries import delay, fraction
 from amends_orchestrator.core.state import (
@@ -51,6 +52,7 @@ class Work:
         "identity",
         "notices",
         "now",
+        "permits",
         "plan",
         "rows",
         "sends",
@@ -74,6 +76,7 @@ class Work:
         self.rows: list[JournalRow] = []
         self.sends: list[Send] = []
         self.notices: list[Notice] = []
+        self.permits: list[PermitChange] = []
         self._values = values
         self._fresh: dict[int, Json] = {}
 
@@ -83,7 +86,11 @@ class Work:
         row = to_row(event, self.seq, self.now)
         self.rows.append(row)
         self._fresh[row.seq] = row.data
+        before = None if row.step is None else self.draft.steps.get(row.step)
         self.draft.apply(event, row.seq, row.at)
+        if row.step is not None:
+            after = self.draft.steps.get(row.step)
+            self.permits += permit_changes(row.step, event, before, after)
         if self.plan.events:
             self._notify(event)
 
@@ -95,6 +102,7 @@ class Work:
             rows=tuple(self.rows),
             sends=tuple(self.sends),
             notices=tuple(self.notices),
+            permits=tuple(self.permits),
         )
 
     # --- what is there

@@ -16,20 +16,31 @@ from uuid import UUID
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import dump_messages
 from amends_contracts.messages import Json, StartAnswer
-from amends_contracts.names import SagaId
+from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator import core
-from amends_orchestrator.core.decision import Decision, JournalRow, Missing, Refused
+from amends_orchestrator.core.decision import (
+    Ask,
+    Decision,
+    GiveBack,
+    JournalRow,
+    Missing,
+    PermitChange,
+    Refused,
+    Take,
+)
 from amends_orchestrator.core.inputs import Fault, Input, StartRequested
 from amends_orchestrator.core.state import TERMINAL, Identity
 from amends_orchestrator.engine.catalog import Catalog, Registered
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.ports import (
+    NO_PERMITS,
     Batch,
     Due,
     Loaded,
     OutboxWrite,
+    PermitWrites,
     SagaWrite,
     StartKey,
     Store,
@@ -57,11 +68,13 @@ class _Slot:
     asked: set[int] = field(default_factory=set[int])
     """Rows that were asked for: one that is asked for twice is not there."""
     rows: list[JournalRow] = field(default_factory=list[JournalRow])
+    permits: list[PermitChange] = field(default_factory=list[PermitChange])
     started: ForStart | None = None
 
     def apply(self, decision: Decision) -> None:
         self.saga = decision.saga
         self.rows += decision.rows
+        self.permits += decision.permits
         for row in decision.rows:
             self.values[row.seq] = row.data
 
@@ -366,7 +379,30 @@ class Assembly:
             input_digest=None if start is None else start.input_digest,
             labels={} if start is None else start.labels,
             trace_id=None if start is None else self._tracing.started(saga.identity, start.trace),
+            permits=permit_writes(slot.permits),
         )
+
+
+def permit_writes(changes: Sequence[PermitChange]) -> PermitWrites:
+    """What is left of a batch's changes: what was asked for and withdrawn in it never was."""
+    if not changes:
+        return NO_PERMITS
+    asked: dict[tuple[StepPath, int], Ask] = {}
+    taken: dict[tuple[StepPath, int], None] = {}
+    returned: list[tuple[StepPath, int]] = []
+    for change in changes:
+        permit = (change.path, change.ask)
+        match change:
+            case Ask():
+                asked[permit] = change
+            case Take():
+                taken[permit] = None
+            case GiveBack() if permit in asked:
+                del asked[permit]
+            case GiveBack():
+                taken.pop(permit, None)
+                returned.append(permit)
+    return PermitWrites(tuple(asked.values()), tuple(taken), tuple(returned))
 
 
 def start_key(work: ForStart) -> StartKey:

@@ -20,9 +20,11 @@ from amends_orchestrator.engine.commit import Committer, Durable, Settlements
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.edge import Edge, Reading
+from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
 from amends_orchestrator.engine.ports import (
+    NO_PERMITS,
     Clock,
     Delivery,
     DeliveryTag,
@@ -79,9 +81,11 @@ class Intake:
         inbox: Inbox,
         relay: Relay,
         holdings: Holdings,
+        granting: Granting,
     ) -> None:
         self._store = store
         self._transport = transport
+        self._granting = granting
         self._edge = edge
         self._committer = committer
         self._dispatcher = dispatcher
@@ -163,6 +167,8 @@ class Intake:
         self._counters.commands += len(assembled.messages)
         if (batch := assembled.batch) is not None:
             self._relay.settle(Settlements(batch.outbox_settled, batch.outbox_rewritten))
+            if any(write.permits is not NO_PERMITS for write in batch.sagas):
+                self._granting.look()
         if assembled.messages:
             self._relay.accept(durable.outbox_id, assembled.messages, published=durable.found)
         for message, decision in assembled.decided:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from amends_contracts.topology import Topology
 from amends_orchestrator.engine.commit import Committer
+from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
 from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable, Tick, Transport
@@ -44,6 +45,7 @@ class Leases:
         tasks: Tasks,
         inbox: Inbox,
         holdings: Holdings,
+        granting: Granting,
         boundary: asyncio.Lock,
         lease_s: float,
         prefetch: int,
@@ -61,6 +63,7 @@ class Leases:
         self._prefetch = prefetch
         self._inbox = inbox
         self._holdings = holdings
+        self._granting = granting
         self._owning = asyncio.Lock()
         """One at a time changes what is consumed: a tick, a lapse, the end."""
         self._lapse: asyncio.TimerHandle | None = None
@@ -124,6 +127,8 @@ class Leases:
         self._renewed(asked_at)
         self._holdings.partitions = tick.partitions
         self._wake(tick)
+        if tick.permits:
+            self._granting.look()
         self._latest = tick
         self._ticked.set()
 

@@ -24,6 +24,7 @@ from amends_orchestrator.engine.commit import Committer
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.edge import Edge, PrincipalOf
+from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.ids import uuid7
 from amends_orchestrator.engine.inbox import Inbox
@@ -85,6 +86,7 @@ class _Running:
     intake: Intake
     leases: Leases
     relay: Relay
+    granting: Granting
 
 
 class Orchestrator:
@@ -141,6 +143,7 @@ class Orchestrator:
                     tasks.begin(running.intake.run(), "intake")
                     tasks.begin(running.leases.run(), "leases")
                     tasks.begin(running.leases.follow(), "partitions")
+                    tasks.begin(running.granting.run(), "permits")
                     tasks.begin(self._learn(), "hellos")
                     self._running = running
                     await self._stop.wait()
@@ -202,6 +205,7 @@ class Orchestrator:
     def _assemble(self, tasks: Tasks) -> _Running:
         settings, clock = self._settings, self._clock
         inbox, holdings = Inbox(), Holdings(clock)
+        granting = Granting(self._store, clock, inbox)
         committer = Committer(
             self.id,
             self._store,
@@ -237,6 +241,7 @@ class Orchestrator:
             inbox=inbox,
             relay=relay,
             holdings=holdings,
+            granting=granting,
         )
         leases = Leases(
             self.id,
@@ -249,11 +254,12 @@ class Orchestrator:
             tasks=tasks,
             inbox=inbox,
             holdings=holdings,
+            granting=granting,
             boundary=intake.boundary,
             lease_s=settings.lease_s,
             prefetch=settings.prefetch,
         )
-        return _Running(inbox, holdings, intake, leases, relay)
+        return _Running(inbox, holdings, intake, leases, relay, granting)
 
     # --- what others ask -----------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.messages import CommandInfo, Hello, Json
-from amends_contracts.names import SagaId
-from amends_orchestrator.core.decision import JournalRow
+from amends_contracts.names import SagaId, StepPath
+from amends_orchestrator.core.decision import Ask, JournalRow
 from amends_orchestrator.core.state import Identity, SagaStatus
 
 # --- Store -------------------------------------------------------------------------------------
@@ -59,6 +59,19 @@ class Loaded:
     starts: Mapping[StartKey, KnownStart]
 
 
+@dataclass(frozen=True, slots=True)
+class PermitWrites:
+    """What becomes of a saga's permits in a batch; each by step and journal row of the request."""
+
+    asked: tuple[Ask, ...] = ()
+    taken: tuple[tuple[StepPath, int], ...] = ()
+    returned: tuple[tuple[StepPath, int], ...] = ()
+    """Given back, or withdrawn while they waited."""
+
+
+NO_PERMITS = PermitWrites()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SagaWrite:
     """One saga's part of a batch: its new row and the journal rows of this batch."""
@@ -77,6 +90,7 @@ class SagaWrite:
     input_digest: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     trace_id: str | None = None
+    permits: PermitWrites = NO_PERMITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +152,41 @@ class Tick:
     """At most `limit`, earliest first, of owned partitions."""
     next_wake: datetime | None
     """Earliest `wake_at` not yet due of owned partitions; None if there is none."""
+    permits: bool = False
+    """Whether somebody waits for a permit, or has not heard of a grant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A permit that is granted and not taken yet: its saga is to be told."""
+
+    saga_id: SagaId
+    step: StepPath
+    ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A queue for permits: those of one key."""
+
+    pool: str
+    tenant: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grants:
+    """What one look at the queues found."""
+
+    now: datetime
+    granted: tuple[Grant, ...]
+    """Those of this look, and earlier ones that nobody took within `unheard_s`."""
+    next_at: datetime | None
+    """When the earliest rate lets the next one through; None where no rate holds anybody."""
+    last: Lane | None
+    """Where the next look begins; None: all queues were looked at."""
+    busy: bool = False
+    """Somebody else was granting, so nothing was; what is free may have gone unseen: look again."""
 
 
 class Store(Protocol):
@@ -175,6 +224,20 @@ class Store(Protocol):
 
     async def tick(self, orchestrator: UUID, *, lease_s: float, claim: bool, limit: int) -> Tick:
         """Renew the lease, take free partitions up to a fair share, and find what is due."""
+        ...
+
+    async def grant(
+        self, after: Lane | None, *, lanes: int, limit: int, unheard_s: float
+    ) -> Grants:
+        """Grant what is free, at most `limit`, in the first `lanes` queues after `after`.
+
+        Keys of a pool take turns; of a key who asked first. Any orchestrator may look at any time:
+        no place is given twice. Only running sagas are granted anything.
+        """
+        ...
+
+    async def return_strays(self, limit: int) -> int:
+        """Take back what sagas hold that have ended or are not there; how many that were."""
         ...
 
     async def release(self, orchestrator: UUID, partitions: Sequence[int]) -> None:

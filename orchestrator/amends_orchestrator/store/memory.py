@@ -15,13 +15,15 @@ from amends_contracts.messages import CommandInfo, Hello, Json
 from amends_contracts.names import STEP_PATH_BYTES_MAX, SagaId
 from amends_contracts.topology import PARTITIONS_DEFAULT
 from amends_orchestrator.core.decision import JournalRow
-from amends_orchestrator.core.state import TERMINAL
+from amends_orchestrator.core.state import TERMINAL, SagaStatus
 from amends_orchestrator.engine.ports import (
     BadData,
     Batch,
     Conflict,
     Due,
+    Grants,
     KnownStart,
+    Lane,
     Loaded,
     OutboxWrite,
     SagaWrite,
@@ -30,6 +32,7 @@ from amends_orchestrator.engine.ports import (
     Tick,
 )
 from amends_orchestrator.store.arrays import check
+from amends_orchestrator.store.memory_permits import MemoryPermits
 
 START_KEY_BYTES_MAX = 1024
 
@@ -68,6 +71,7 @@ class MemoryStore:
     """By id: the orchestrator that publishes it, and the row."""
     said: dict[tuple[str, str], Hello] = field(default_factory=dict[tuple[str, str], Hello])
     definitions: dict[tuple[str, int], Json] = field(default_factory=dict[tuple[str, int], Json])
+    permits: MemoryPermits = field(default_factory=MemoryPermits)
     _leases: dict[UUID, _Lease] = field(default_factory=dict[UUID, _Lease])
     _owners: dict[int, UUID] = field(default_factory=dict[int, UUID])
 
@@ -142,11 +146,37 @@ class MemoryStore:
             started_at=before.started_at if before else write.rows[0].at,
             ended_at=(before and before.ended_at) or (write.rows[-1].at if ended else None),
         )
+        self.permits.write(write, self.clock())
         rows = self.journal.setdefault(saga_id, [])
         rows += [replace(row, data=_copy(row.data)) for row in write.rows]
         if write.start is not None:
             assert write.input_digest is not None
             self.starts[write.start] = KnownStart(saga_id=saga_id, input_digest=write.input_digest)
+
+    async def grant(
+        self, after: Lane | None, *, lanes: int, limit: int, unheard_s: float
+    ) -> Grants:
+        """Grant what is free, at most `limit`, in the first `lanes` queues after `after`."""
+        return self.permits.grant(
+            after,
+            lanes=lanes,
+            limit=limit,
+            unheard=timedelta(seconds=unheard_s),
+            now=self.clock(),
+            runs=self._runs,
+        )
+
+    def _runs(self, saga_id: SagaId) -> bool:
+        saga = self.sagas.get(saga_id)
+        return saga is not None and saga.stored.status is SagaStatus.RUNNING
+
+    async def return_strays(self, limit: int) -> int:
+        """Take back what sagas hold that have ended or are not there; how many that were."""
+        return self.permits.return_strays(limit, self.clock(), self._lives)
+
+    def _lives(self, saga_id: SagaId) -> bool:
+        saga = self.sagas.get(saga_id)
+        return saga is not None and saga.stored.wake_at is not None
 
     async def committed(self, outbox_id: UUID) -> bool:
         """Whether this outbox row is there."""
@@ -196,6 +226,7 @@ class MemoryStore:
             owned=owned,
             due=tuple(w for w in waiting if w.wake_at <= now)[:limit],
             next_wake=next((w.wake_at for w in waiting if w.wake_at > now), None),
+            permits=self.permits.waited_for(),
         )
 
     def _claim(self, orchestrator: UUID, share: int, now: datetime) -> None:

@@ -19,12 +19,15 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from amends_contracts.messages import CommandInfo, Hello, Json
-from amends_contracts.names import SagaId
+from amends_contracts.names import SagaId, StepPath
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.engine.ports import (
     Batch,
     Due,
+    Grant,
+    Grants,
     KnownStart,
+    Lane,
     Loaded,
     OutboxWrite,
     StartKey,
@@ -40,6 +43,7 @@ from amends_orchestrator.store.hello import commands_from_json, commands_to_json
 HOT: Final = queries.load("hot")
 LEASE: Final = queries.load("lease")
 ADMIN: Final = queries.load("admin")
+PERMITS: Final = queries.load("permits")
 UNREACHABLE: Final = (
     OSError,  # a timeout is one, too
     asyncpg.PostgresError,
@@ -183,7 +187,36 @@ class PostgresStore:
             owned=frozenset(row["owned"]),
             due=tuple(Due(saga_id=SagaId(str(i)), seq=s, wake_at=w) for i, s, w in due),
             next_wake=row["next_wake"],
+            permits=row["permits"],
         )
+
+    async def grant(
+        self, after: Lane | None, *, lanes: int, limit: int, unheard_s: float
+    ) -> Grants:
+        """Grant what is free, at most `limit`, in the first `lanes` queues after `after`."""
+        begin = after or Lane("", "", "")
+        row = await self._database.row(
+            PERMITS["grant_permits"],
+            pool=begin.pool,
+            tenant=begin.tenant,
+            key=begin.key,
+            lanes=lanes,
+            limit=limit,
+            unheard_s=unheard_s,
+        )
+        assert row is not None
+        found = zip(row["saga_id"], row["step"], row["ask"], strict=True)
+        return Grants(
+            now=row["now"],
+            granted=tuple(Grant(SagaId(str(i)), StepPath(step), ask) for i, step, ask in found),
+            next_at=row["next_at"],
+            last=None if row["last"] is None else Lane(*row["last"]),
+            busy=row["busy"],
+        )
+
+    async def return_strays(self, limit: int) -> int:
+        """Take back what sagas hold that have ended or are not there; how many that were."""
+        return len(await self._database.fetch(PERMITS["return_strays"], limit=limit))
 
     async def release(self, orchestrator: UUID, partitions: Sequence[int]) -> None:
         """Give partitions up (they are no longer consumed)."""

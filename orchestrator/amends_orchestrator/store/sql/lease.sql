@@ -84,7 +84,10 @@ SELECT clock.now, me.until, share.live, share.partitions,
             WHERE partition = owned.pp AND wake_at > clock.now
             ORDER BY wake_at
             LIMIT 1
-        ) AS next) AS next_wake
+        ) AS next) AS next_wake,
+       EXISTS (SELECT FROM amends.permit WHERE pool > '' AND state = 'waiting')
+       OR EXISTS (SELECT FROM amends.permit
+                  WHERE granted_at > '-infinity' AND state = 'granted') AS permits
 FROM clock, me, share;
 
 -- name: release
