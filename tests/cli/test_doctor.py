@@ -161,3 +161,28 @@ def test_for_people_each_finding_has_a_line_and_what_to_do(
     at = next(n for n, line in enumerate(lines) if "migrations" in line)
     assert lines[at].split()[:2] == ["✘", "migrations"]
     assert lines[at + 1].strip() == "Run `amends migrate`."
+
+
+def test_queues_for_permits_are_shown(
+    amends: Amends, service: FakeService, migrated_database_url: str
+) -> None:
+    """How long they are; a grant that its saga never heard is wrong."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+    permit = (
+        "INSERT INTO amends.permit (saga_id, step, ask, pool, tenant, key, concurrency, asked_at,"
+        " state, granted_at) VALUES (gen_random_uuid(), 'room', 2, 'hotels', 'default', '', 1,"
+    )
+    execute(migrated_database_url, f"{permit} now(), 'waiting', NULL)")
+    ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+    assert found(ran.json, "permits") == {
+        "check": "permits",
+        "level": "note",
+        "said": "1 wait at hotels (0 at work)",
+        "do": "A rate holds them, or their sagas are suspended: `amends show ID`. Look again.",
+    }
+    execute(migrated_database_url, f"{permit} now(), 'granted', now() - interval '2 hours')")
+    ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+    assert found(ran.json, "permits")["level"] == "bad"
+    assert found(ran.json, "permits")["said"] == (
+        "1 wait at hotels (1 at work); a grant has not reached its saga for 2 h 0 min"
+    )

@@ -118,7 +118,7 @@ async def test_a_rate_counts_what_was_granted_lately_also_if_it_is_over(stage: S
 
 
 async def test_a_grant_that_nobody_takes_is_told_again(stage: Stage) -> None:
-    """Whoever looks: its teller may be dead. The place stays one."""
+    """By whoever looks, for its teller may be dead."""
     saga = await asking(stage, concurrency=1)
     grant = Grant(saga.identity.saga_id, ROOM, 1)
     assert (await look(stage)).granted == (grant,)

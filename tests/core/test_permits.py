@@ -69,7 +69,7 @@ def test_the_timeout_of_a_step_does_not_run_while_it_waits() -> None:
 
 
 def test_a_request_that_nobody_answers_is_made_anew_with_its_old_place() -> None:
-    """Within the hour: no saga is silent. The old request is withdrawn in the same decision."""
+    """No saga is silent: within the hour the old request is withdrawn for a new one."""
     saga = given(definition(limited()), tenant="acme")
     again = saga.after(hours=1)
     assert isinstance(again, Decision)

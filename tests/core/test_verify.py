@@ -104,6 +104,36 @@ CASES: dict[str, tuple[list[Any], str, str]] = {
         "/steps/0/input/x",
         "Syntax error",
     ),
+    "a limit that limits nothing": (
+        [action("a", limit={"key": "${ input.to }"})],
+        "/steps/0/limit",
+        "it limits nothing",
+    ),
+    "a rate over no time": (
+        [action("a", limit={"rate": {"count": 5, "per": "PT0S"}})],
+        "/steps/0/limit/rate/per",
+        "a stretch of PT0S cannot be counted",
+    ),
+    "a rate over a week": (
+        [action("a", limit={"rate": {"count": 5, "per": "P7D"}})],
+        "/steps/0/limit/rate/per",
+        "a stretch of P7D cannot be counted",
+    ),
+    "more of one key than in all": (
+        [action("a", limit={"key": "${ input.to }", "concurrency": 5, "total": 3})],
+        "/steps/0/limit/concurrency",
+        "5 of one key cannot be at work where 3 may in all",
+    ),
+    "a limit's key that names nothing": (
+        [action("a", limit={"key": "${ input.too }", "concurrency": 5})],
+        "/steps/0/limit/key",
+        "there is no member 'too'",
+    ),
+    "a limit's key that is an object": (
+        [FLIGHT, action("a", limit={"key": "${ steps.flight.output }", "concurrency": 5})],
+        "/steps/1/limit/key",
+        "steps.flight.output is object",
+    ),
     "foreign compensation": (
         [action("flight", input=TO, compensation={"command": "hotels.undo"})],
         "/steps/0/compensation/command",

@@ -50,6 +50,7 @@ INDEXES = {
     "counts": {"saga_list"},
     "totals": {"saga_list"},
     "partitions": {"saga_wake"},
+    "pools": {"permit_waiting", "permit_held", "permit_unheard"},
     "audit": {"audit_tenant"},
     "audit_of_saga": {"audit_saga"},
 }

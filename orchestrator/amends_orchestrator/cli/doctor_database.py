@@ -16,6 +16,7 @@ from amends_orchestrator.store.reads import Reads
 CLOCK_S_MAX = 5.0
 OUTBOX_S_NOTE, OUTBOX_S_BAD = 10.0, 60.0
 OVERDUE_S = 15.0
+UNHEARD_S = 60.0
 TRANSACTION_S_MAX = 60.0
 SHOWN_MAX = 5
 
@@ -51,7 +52,7 @@ async def check(url: str) -> AsyncGenerator[Finding]:
             return
         async with schema.opened(url) as engine:
             reads = Reads(engine)
-            for look in (_leases, _outbox, _overdue):
+            for look in (_leases, _outbox, _overdue, _permits):
                 yield await look(reads)
             yield await _stuck(connection, reads)
             yield await _transactions(connection)
@@ -162,6 +163,25 @@ async def _overdue(reads: Reads) -> Finding:
             "Nobody owns them, or the orchestrators cannot keep up: start one more.",
         )
     return ok("wake-ups", "none overdue")
+
+
+async def _permits(reads: Reads) -> Finding:
+    pools = await reads.pools()
+    if not pools:
+        return ok("permits", "nobody waits for one")
+    said = ", ".join(f"{p.waiting} wait at {p.pool} ({p.at_work} at work)" for p in pools)
+    unheard_s = max((pool.unheard_s or 0.0 for pool in pools), default=0.0)
+    if unheard_s > UNHEARD_S:
+        return bad(
+            "permits",
+            f"{said}; a grant has not reached its saga for {saga_tree.span(unheard_s)}",
+            "The orchestrators cannot keep up, or cannot run its definition: see their logs.",
+        )
+    idle = [pool.pool for pool in pools if not pool.at_work]
+    if idle:
+        do = "A rate holds them, or their sagas are suspended: `amends show ID`. Look again."
+        return note("permits", said, do)
+    return ok("permits", said)
 
 
 async def _stuck(connection: Connection, reads: Reads) -> Finding:
