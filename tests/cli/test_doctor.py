@@ -186,3 +186,23 @@ def test_queues_for_permits_are_shown(
     assert found(ran.json, "permits")["said"] == (
         "1 wait at hotels (1 at work); a grant has not reached its saga for 2 h 0 min"
     )
+
+
+def test_a_participant_that_is_held_off_is_shown(
+    amends: Amends, service: FakeService, migrated_database_url: str
+) -> None:
+    """With what is thought of it."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+    execute(
+        migrated_database_url,
+        "INSERT INTO amends.orchestrator SELECT gen_random_uuid(), now(), now() + '1 h', true",
+        "INSERT INTO amends.circuit SELECT 'hotels', id, 'open', 5, 9, 1, now()"
+        " FROM amends.orchestrator",
+    )
+    ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+    assert found(ran.json, "circuit hotels") == {
+        "check": "circuit hotels",
+        "level": "bad",
+        "said": "5 of its last 9 outcomes were no answer: new attempts wait",
+        "do": "See its log; it is tried again by itself, at once when it says hello.",
+    }

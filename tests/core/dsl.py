@@ -207,6 +207,8 @@ class Scenario:
         default_factory=dict[tuple[StepPath, int], PermitChange]
     )
     """What stands in the table of permits: asked for, or taken."""
+    sick: dict[str, timedelta] = field(default_factory=dict[str, timedelta])
+    """Participants that do not answer, and for how long they are held off."""
     checked: bool = True
     """Whether every decision is checked against a replay of the whole journal."""
 
@@ -232,7 +234,7 @@ class Scenario:
         """Decide, with the values it asks for, and keep what was decided."""
         values: dict[int, Json] = {}
         while isinstance(
-            answer := decide(self.plan, self.saga, values, message, self.now), Missing
+            answer := decide(self.plan, self.saga, values, message, self.now, self.sick), Missing
         ):
             assert not answer.seqs & values.keys(), "asked twice for the same row"
             values |= {seq: self.rows[seq - 1].data for seq in answer.seqs}

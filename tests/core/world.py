@@ -219,11 +219,19 @@ class World:
         if self.replies:
             m = self.random.randrange(len(self.replies))
             choices += [(8, lambda: self.answer(m)), (1, lambda: self.answer(m, keep=True))]
-        choices += [(0.3, self.operate)]
+        choices += [(0.3, self.operate), (0.3, self.falls_sick)]
         if self.saga.permits:
             choices += [(4, self.grant)]
         weights = [weight for weight, _ in choices]
         self.random.choices([act for _, act in choices], weights)[0]()
+
+    def falls_sick(self) -> None:
+        """Or gets well: some participant is held off, or is not any more."""
+        node = self.random.choice(
+            [n for n in self.saga.plan.nodes.values() if isinstance(n, ActionNode)]
+        )
+        if self.saga.sick.pop(node.service, None) is None:
+            self.saga.sick[node.service] = timedelta(seconds=self.random.choice((0, 1, 30)))
 
     def grant(self) -> None:
         """A grant, of what is asked for or of what is not any more."""
@@ -282,6 +290,7 @@ class World:
     def calm_down(self) -> None:
         """Faults stop, operators mend what needs them, and the saga must end."""
         self.healthy = True
+        self.saga.sick.clear()
         for _ in range(3_000):
             saga = self.saga.saga
             if saga.status in TERMINAL:

@@ -14,7 +14,15 @@ FILES = {name: queries.load(name) for name in ("hot", "lease", "permits", "reads
 QUERIES = {name: query for file in FILES.values() for name, query in file.items()}
 GROWS = ("saga_", "start_key_", "journal_", "audit_", "outbox_", "permit_")
 """Indexes of tables that grow with the sagas or the load; other tables have a handful of rows."""
-SMALL = {"partition", "orchestrator", "participant", "api_key", "definition", "permit_turn"}
+SMALL = {
+    "partition",
+    "orchestrator",
+    "participant",
+    "api_key",
+    "definition",
+    "permit_turn",
+    "circuit",
+}
 READ_WHOLE = {"claim_outbox": "outbox_pkey", "stray_outbox": "outbox_pkey", "outbox": "outbox"}
 """What may be read from end to end: the outbox, which holds a few rows per orchestrator."""
 

@@ -10,10 +10,11 @@ from amends_contracts.messages import CommandInfo, Effect, Hello, Reversal
 from amends_contracts.names import SagaId, StepPath
 from amends_orchestrator.core.decision import Ask
 from amends_orchestrator.core.state import SagaStatus
-from amends_orchestrator.engine.ports import PermitWrites, SagaWrite
+from amends_orchestrator.engine.ports import CircuitWrite, PermitWrites, SagaWrite
 from amends_orchestrator.store import PostgresStore, Reads
 from amends_orchestrator.store.reads import (
     BadCursor,
+    CircuitRow,
     OrchestratorRow,
     OutboxRow,
     PartitionRow,
@@ -312,3 +313,20 @@ async def test_pools_with_a_queue_are_shown(store: PostgresStore, reads: Reads) 
     assert replace(pool, unheard_s=None) == PoolRow(
         pool="hotels", waiting=2, at_work=1, unheard_s=None
     )
+
+
+async def test_participants_that_are_held_off_are_shown(store: PostgresStore, reads: Reads) -> None:
+    """As long as an orchestrator that thinks so is alive; a closed circuit is not shown."""
+    await store.tick(ME, lease_s=30, claim=True, limit=1)
+    sick = CircuitWrite(service="hotels", state="open", bad=5, looked_at=8, pause_s=1)
+    await store.keep_circuit(ME, sick)
+    await store.keep_circuit(OTHER, replace(sick, service="flights"))
+    (row,) = await reads.circuits()
+    assert 0 <= row.since_s < 60
+    assert replace(row, since_s=0) == CircuitRow(
+        service="hotels", open=True, bad=5, looked_at=8, since_s=0
+    )
+    await store.keep_circuit(ME, replace(sick, state="half_open", pause_s=2))
+    assert [row.open for row in await reads.circuits()] == [False]
+    await store.keep_circuit(ME, replace(sick, state="closed"))
+    assert await reads.circuits() == []

@@ -11,7 +11,7 @@ from amends_contracts.names import service_of
 from amends_migrations import head
 from amends_orchestrator.cli import saga_tree, schema
 from amends_orchestrator.cli.finding import Finding, bad, note, ok
-from amends_orchestrator.store.reads import Reads
+from amends_orchestrator.store.reads import CircuitRow, Reads
 
 CLOCK_S_MAX = 5.0
 OUTBOX_S_NOTE, OUTBOX_S_BAD = 10.0, 60.0
@@ -214,7 +214,7 @@ async def _participants(reads: Reads) -> list[Finding]:
     by_service: dict[str, list[bool]] = {}
     for row in await reads.participants():
         by_service.setdefault(row.service, []).append(row.live)
-    found: list[Finding] = []
+    found = [_held_off(circuit) for circuit in await reads.circuits()]
     for service, live in sorted(by_service.items()):
         check = f"participant {service}"
         if any(live):
@@ -222,6 +222,15 @@ async def _participants(reads: Reads) -> list[Finding]:
         else:
             found.append(note(check, "not heard of lately", "It says hello every 30 s: start it."))
     return found
+
+
+def _held_off(circuit: CircuitRow) -> Finding:
+    return bad(
+        f"circuit {circuit.service}",
+        f"{circuit.bad} of its last {circuit.looked_at} outcomes were no answer: "
+        + ("new attempts wait" if circuit.open else "one attempt is out to see"),
+        "See its log; it is tried again by itself, at once when it says hello.",
+    )
 
 
 async def _row(connection: Connection, query: str, *arguments: Any) -> asyncpg.Record:

@@ -6,7 +6,7 @@ can: what is next is asked of the plan (`forward`, `compensation`), never rememb
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from amends_contracts.messages import Json
@@ -53,11 +53,19 @@ Values = Mapping[int, Json]
 _EXPIRES = frozenset({Doing.SENT, Doing.PROBING})
 
 
+Sick = Mapping[str, timedelta]
+"""Services that do not answer, and for how long nothing is to be sent to them."""
+
+
 def start(
-    plan: Plan, identity: Identity, request: StartRequested, now: datetime
+    plan: Plan,
+    identity: Identity,
+    request: StartRequested,
+    now: datetime,
+    sick: Sick | None = None,
 ) -> Decision | Refused:
     """The first decision of a saga: it is there, and its first steps are dispatched."""
-    work = Work(plan, identity, 0, empty(now), {}, now)
+    work = Work(plan, identity, 0, empty(now), {}, now, sick)
     work.emit(
         j.SagaStarted(
             key=request.key,
@@ -71,8 +79,15 @@ def start(
     return work.decision()
 
 
-def decide(plan: Plan, saga: Saga, values: Values, message: Input, now: datetime) -> Answer:
-    """What `message` causes at `now`.
+def decide(
+    plan: Plan,
+    saga: Saga,
+    values: Values,
+    message: Input,
+    now: datetime,
+    sick: Sick | None = None,
+) -> Answer:
+    """What `message` causes at `now`. What an operator asks for is sent to whomever, also `sick`.
 
     `Missing` names journal rows whose data must be put into `values` for another try. A `Woke`
     that finds nothing due is a Decision without rows: re-arm with `wake_at(saga, now)`.
@@ -83,7 +98,9 @@ def decide(plan: Plan, saga: Saga, values: Values, message: Input, now: datetime
             detail=f"the saga has ended: {saga.status}",
             duplicate=not isinstance(message, _OPERATOR),
         )
-    work = Work(plan, saga.identity, saga.seq, saga.state, values, now)
+    if isinstance(message, _OPERATOR):
+        sick = None
+    work = Work(plan, saga.identity, saga.seq, saga.state, values, now, sick)
     try:
         refused = _receive(work, message)
         if refused is not None:

@@ -15,7 +15,7 @@ from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.evolve_permits import give_back, queue
 from amends_orchestrator.core.journal import Event
-from amends_orchestrator.core.journal_permits import StepPermitted, StepQueued
+from amends_orchestrator.core.journal_permits import StepHeld, StepPermitted, StepQueued
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.core.moves import STEP_MOVE_OF
 from amends_orchestrator.core.state import (
@@ -110,7 +110,7 @@ class Draft:
                 _open(self, event, seq, at)
             case j.StepSucceeded() | j.StepFailed() | j.StepUnknown():
                 _settle(self, event, seq)
-            case StepQueued() | StepPermitted():
+            case StepQueued() | StepPermitted() | StepHeld():
                 self.steps[event.path] = queue(self.steps.get(event.path), event, seq, at)
             case (
                 j.UndoDispatched()
@@ -179,9 +179,8 @@ def _open(draft: Draft, event: _OpenEvent, seq: int, at: datetime) -> None:
                 returns=op.returns if again else 0,
                 sent_at=at,
             )
-            step = replace(
-                step, status=status, action=op, input_seq=seq if first else step.input_seq
-            )
+            input_seq = seq if first else step.input_seq
+            step = replace(step, status=status, action=op, input_seq=input_seq, held=False)
         case j.StepProgressed(due=due):
             op = replace(op, due=due, progress=op.progress + 1, progress_at=at, returns=0)
             step = replace(step, status=status, action=op)

@@ -1,18 +1,18 @@
-"""What the facts about permits change in a step, and which others give its permit back."""
+"""What facts about waiting for others change in a step, and which others give its permit back."""
 
 from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from amends_orchestrator.core.journal_permits import StepPermitted, StepQueued
+from amends_orchestrator.core.journal_permits import StepHeld, StepPermitted, StepQueued
 from amends_orchestrator.core.moves import STEP_MOVE_OF
 from amends_orchestrator.core.state import Doing, StepState
 
 
 def queue(
-    step: StepState | None, event: StepQueued | StepPermitted, seq: int, at: datetime
+    step: StepState | None, event: StepQueued | StepPermitted | StepHeld, seq: int, at: datetime
 ) -> StepState:
-    """It waits for a permit, or has it and is to be sent at once."""
+    """It waits: for a permit, for its turn now that it has one, or for its participant."""
     status = STEP_MOVE_OF[event.KIND][None if step is None else step.status]
     assert status is not None
     step = step or StepState(status)
@@ -20,11 +20,21 @@ def queue(
         case StepQueued(due=due, since=since):
             op = replace(step.action, doing=Doing.QUEUED, due=due)
             return replace(
-                step, status=status, action=op, permit=seq, permitted=False, asked_at=since
+                step,
+                status=status,
+                action=op,
+                permit=seq,
+                permitted=False,
+                asked_at=since,
+                held=False,
             )
         case StepPermitted():
             op = replace(step.action, doing=Doing.BACKOFF, due=at)
             return replace(step, status=status, action=op, permitted=True)
+        case StepHeld(due=due):
+            op = replace(step.action, doing=Doing.BACKOFF, due=due)
+            step = replace(step, status=status, action=op, held=True)
+            return step if op.doubt else give_back(step)
         case _:
             assert_never(event)
 

@@ -21,7 +21,7 @@ from amends_orchestrator.core.plan import (
     Sequence,
     path_of,
 )
-from amends_orchestrator.core.queueing import ask, needs_permit
+from amends_orchestrator.core.queueing import ask, hold, needs_permit
 from amends_orchestrator.core.state import UNSENT, Doing, StepState, StepStatus
 from amends_orchestrator.core.work import Need, Work, render
 
@@ -104,6 +104,8 @@ def _is_done_now(work: Work, path: StepPath) -> bool:
 
 def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     """Send the next attempt (or, after a return, the same one again) with the one body."""
+    if hold(work, node, path):
+        return
     step = work.draft.steps.get(path)
     if needs_permit(node, step):
         problem = ask(work, node, path)

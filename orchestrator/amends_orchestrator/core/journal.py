@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 from amends_contracts.messages import ActionOutcome, Json, Outcome
 from amends_contracts.names import StepPath
 from amends_contracts.problems import Problem
-from amends_orchestrator.core.journal_permits import StepPermitted, StepQueued
+from amends_orchestrator.core.journal_permits import StepHeld, StepPermitted, StepQueued
 from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.state import Failure
 
@@ -443,6 +443,7 @@ Event: TypeAlias = (
     | StepSkipped
     | StepQueued
     | StepPermitted
+    | StepHeld
     | StepDispatched
     | StepProgressed
     | StepRetrying

@@ -1,4 +1,4 @@
-"""The facts of a journal about permits: what a step asks for, and that it was given it.
+"""The facts of a journal about waiting for others: for a permit, or for a participant that is sick.
 
 That a permit is given back is no fact of its own: it goes with what settles the action.
 """
@@ -38,3 +38,15 @@ class StepPermitted:
     path: StepPath
     attempt: int
     ask: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepHeld:
+    """Nothing is sent to its participant, which does not answer; looked at again at `due`."""
+
+    KIND: ClassVar = Kind.STEP_HELD
+    path: StepPath
+    attempt: int
+    """The latest that was dispatched, 0 at first."""
+    due: datetime
+    service: str

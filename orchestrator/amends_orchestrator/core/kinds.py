@@ -21,6 +21,7 @@ class Kind(StrEnum):
     STEP_SKIPPED = "step.skipped"
     STEP_QUEUED = "step.queued"
     STEP_PERMITTED = "step.permitted"
+    STEP_HELD = "step.held"
     STEP_DISPATCHED = "step.dispatched"
     STEP_PROGRESSED = "step.progressed"
     STEP_RETRYING = "step.retrying"

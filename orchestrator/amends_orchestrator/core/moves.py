@@ -24,6 +24,7 @@ STEP_MOVES: Final[Mapping[Kind, tuple[Move, ...]]] = {
     # from RETRYING: what was given back after a known failure is asked for anew
     Kind.STEP_QUEUED: (((None, _P.PENDING, _P.RETRYING), _P.PENDING),),
     Kind.STEP_PERMITTED: (((_P.PENDING,), None),),
+    Kind.STEP_HELD: (((None, _P.PENDING, _P.RETRYING), _P.PENDING),),
     Kind.STEP_DISPATCHED: (((None, _P.PENDING, _P.RETRYING), _P.RUNNING),),
     Kind.STEP_PROGRESSED: (((_P.RUNNING,), None),),
     Kind.STEP_RETRYING: (((_P.RUNNING, _P.RETRYING, _P.PENDING, _P.UNKNOWN), _P.RETRYING),),

@@ -1,10 +1,12 @@
-"""A step whose attempts need a permit: it asks, waits without a timeout, and hears that it may.
+"""A step that waits for others: for a permit (`limit`), or for a participant that is sick.
 
-It keeps the permit until its action is settled, or has failed and changed nothing; whatever is in
+A step whose attempts need a permit asks, waits without a timeout, and hears that it may. It keeps
+the permit until its action is settled, or has failed and changed nothing; whatever is in
 doubt may still be at work, and keeps its place.
 """
 
 import hashlib
+from datetime import timedelta
 from typing import Final
 
 from amends_contracts.names import StepPath
@@ -12,13 +14,31 @@ from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.expressions import ExpressionError
 from amends_orchestrator.core.inputs import Granted
-from amends_orchestrator.core.journal_permits import StepPermitted, StepQueued
+from amends_orchestrator.core.journal_permits import StepHeld, StepPermitted, StepQueued
 from amends_orchestrator.core.plan import ActionNode, LimitNode
+from amends_orchestrator.core.retries import fraction
 from amends_orchestrator.core.state import LOOK_AGAIN, Doing, StepState
 from amends_orchestrator.core.work import Work
 
+HELD_MIN: Final = timedelta(seconds=1)
 KEY_CHARS_MAX: Final = 200
 """A longer key is its digest."""
+
+
+def hold(work: Work, node: ActionNode, path: StepPath) -> bool:
+    """Whether the next attempt waits because its participant does not answer.
+
+    It uses no attempt, and gives its place to others. All come back spread over a while.
+    """
+    rest = work.sick.get(node.service)
+    if rest is None:
+        return False
+    step = work.draft.steps.get(path)
+    attempt = 0 if step is None else step.action.attempt
+    spread = fraction(work.identity.saga_id, path, "held", work.seq) * max(rest, HELD_MIN)
+    due = work.now + max(rest, HELD_MIN) + spread
+    work.emit(StepHeld(path=path, attempt=attempt, due=due, service=node.service))
+    return True
 
 
 def needs_permit(node: ActionNode, step: StepState | None) -> bool:

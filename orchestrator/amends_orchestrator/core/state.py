@@ -161,6 +161,8 @@ class StepState:
     """It holds that permit."""
     asked_at: datetime | None = None
     """Since when it has waited for it: its place in the queue."""
+    held: bool = False
+    """Its next attempt waits for a participant that does not answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,6 +227,9 @@ class _Viewer:
                 return "the saga is suspended"
             if op.doing is Doing.QUEUED:
                 return _awaited(story.permit or {}, step.asked_at)
+            if op.doing is Doing.BACKOFF and op.due is not None and step.held:
+                time = op.due.isoformat(timespec="milliseconds")
+                return f"participant: {node.service} does not answer; looked at again at {time}"
             if op.doing is Doing.BACKOFF and op.due is not None:
                 return f"tried again at {op.due.isoformat(timespec='milliseconds')}"
             if op.doing in (Doing.DOUBT, Doing.PROBING):

@@ -57,6 +57,7 @@ class Work:
         "rows",
         "sends",
         "seq",
+        "sick",
     )
 
     def __init__(
@@ -67,7 +68,9 @@ class Work:
         state: State,
         values: Mapping[int, Json],
         now: datetime,
+        sick: Mapping[str, timedelta] | None = None,
     ) -> None:
+        self.sick: Mapping[str, timedelta] = sick or {}
         self.plan = plan
         self.identity = identity
         self.seq = seq

@@ -32,6 +32,7 @@ from amends_orchestrator.core.decision import (
 from amends_orchestrator.core.inputs import Fault, Input, StartRequested
 from amends_orchestrator.core.state import TERMINAL, Identity
 from amends_orchestrator.engine.catalog import Catalog, Registered
+from amends_orchestrator.engine.circuits import View
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.ports import (
@@ -110,6 +111,7 @@ class Assembly:
         *,
         bytes_max: int,
         partitions: Sequence[int],
+        circuits: View,
     ) -> None:
         assert partitions, "a start needs a partition to be in"
         self._store = store
@@ -120,6 +122,7 @@ class Assembly:
         self._loaded = loaded
         self._bytes_left = bytes_max
         self._partitions = partitions
+        self._circuits = circuits
         self._slots: dict[SagaId, _Slot] = {}
         self._starts: dict[StartKey, ForStart] = {}
         self._results: list[tuple[Work, Result]] = []
@@ -252,7 +255,8 @@ class Assembly:
             key=work.start.key, input=work.start.input, by=work.by, labels=work.labels
         )
         try:
-            answer = core.start(registered.plan, identity, request, self._loaded.now)
+            sick = self._circuits.sick
+            answer = core.start(registered.plan, identity, request, self._loaded.now, sick)
             if isinstance(answer, Decision):
                 self._dispatch(registered, answer)
         except Exception as error:
@@ -332,7 +336,8 @@ class Assembly:
         """What the core says; an exception there parks this saga and nothing else."""
         plan, now = slot.registered.plan, self._loaded.now
         try:
-            answer = core.decide(plan, slot.saga, slot.values, message, now)
+            sick = self._circuits.sick
+            answer = core.decide(plan, slot.saga, slot.values, message, now, sick)
             if isinstance(answer, Decision):
                 self._dispatch(slot.registered, answer)
         except Exception as error:
@@ -360,6 +365,7 @@ class Assembly:
             decision, self._loaded.now, events=registered.plan.events
         )
         self._messages += messages
+        self._circuits.sent(decision)
         self._bytes_left -= sum(len(m.body) for m in messages)
 
     def _write(self, slot: _Slot) -> SagaWrite:

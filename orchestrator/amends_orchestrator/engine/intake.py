@@ -16,6 +16,7 @@ from typing import Final
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
+from amends_orchestrator.engine.circuits import Circuits
 from amends_orchestrator.engine.commit import Committer, Durable, Settlements
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
@@ -82,10 +83,12 @@ class Intake:
         relay: Relay,
         holdings: Holdings,
         granting: Granting,
+        circuits: Circuits,
     ) -> None:
         self._store = store
         self._transport = transport
         self._granting = granting
+        self._circuits = circuits
         self._edge = edge
         self._committer = committer
         self._dispatcher = dispatcher
@@ -173,6 +176,7 @@ class Intake:
             self._relay.accept(durable.outbox_id, assembled.messages, published=durable.found)
         for message, decision in assembled.decided:
             self._tracing.decided(decision.saga.identity, message, decision, assembled.now)
+            self._circuits.decided(message, decision)
         tags: list[DeliveryTag] = []
         for work, result in assembled.results:
             self._tell(work, result)
@@ -240,6 +244,7 @@ class Intake:
             return False
         if reading.hello is not None:
             self._edge.learn(reading.hello)
+            self._circuits.heard(reading.hello.service)
             self._tasks.begin(self._quietly(self._store.keep_hello(reading.hello)))
         return not reading.works
 

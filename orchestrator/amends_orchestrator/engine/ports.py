@@ -189,6 +189,19 @@ class Grants:
     """Somebody else was granting, so nothing was; what is free may have gone unseen: look again."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitWrite:
+    """What an orchestrator thinks of a participant; `closed` is nothing to be shown."""
+
+    service: str
+    state: str
+    """`open`, `half_open` or `closed`."""
+    bad: int
+    """Of the `looked_at` latest outcomes."""
+    looked_at: int
+    pause_s: float
+
+
 class Store(Protocol):
     """Durable state. Every call has a deadline of its own; times are the database's."""
 
@@ -269,6 +282,10 @@ class Store(Protocol):
 
     async def keep_hello(self, hello: Hello) -> None:
         """Keep what a participant says of itself."""
+        ...
+
+    async def keep_circuit(self, orchestrator: UUID, circuit: CircuitWrite) -> None:
+        """Show what this orchestrator thinks of a participant."""
         ...
 
     async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:

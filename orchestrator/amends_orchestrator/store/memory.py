@@ -19,6 +19,7 @@ from amends_orchestrator.core.state import TERMINAL, SagaStatus
 from amends_orchestrator.engine.ports import (
     BadData,
     Batch,
+    CircuitWrite,
     Conflict,
     Due,
     Grants,
@@ -71,6 +72,9 @@ class MemoryStore:
     """By id: the orchestrator that publishes it, and the row."""
     said: dict[tuple[str, str], Hello] = field(default_factory=dict[tuple[str, str], Hello])
     definitions: dict[tuple[str, int], Json] = field(default_factory=dict[tuple[str, int], Json])
+    circuits: dict[tuple[UUID, str], CircuitWrite] = field(
+        default_factory=dict[tuple[UUID, str], CircuitWrite]
+    )
     permits: MemoryPermits = field(default_factory=MemoryPermits)
     _leases: dict[UUID, _Lease] = field(default_factory=dict[UUID, _Lease])
     _owners: dict[int, UUID] = field(default_factory=dict[int, UUID])
@@ -304,6 +308,12 @@ class MemoryStore:
         """Keep what a participant says of itself."""
         self.said.pop((hello.service, hello.instance), None)
         self.said[hello.service, hello.instance] = hello
+
+    async def keep_circuit(self, orchestrator: UUID, circuit: CircuitWrite) -> None:
+        """Show what this orchestrator thinks of a participant."""
+        self.circuits[orchestrator, circuit.service] = circuit
+        if circuit.state == "closed":
+            del self.circuits[orchestrator, circuit.service]
 
     async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:
         """What participants' instances say of their commands, oldest first."""

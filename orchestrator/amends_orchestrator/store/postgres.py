@@ -23,6 +23,7 @@ from amends_contracts.names import SagaId, StepPath
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.engine.ports import (
     Batch,
+    CircuitWrite,
     Due,
     Grant,
     Grants,
@@ -272,6 +273,18 @@ class PostgresStore:
             horizon=hello.horizon,
             accepts=sorted(hello.accepts),
             commands=dump(commands_to_json(hello.commands)),
+        )
+
+    async def keep_circuit(self, orchestrator: UUID, circuit: CircuitWrite) -> None:
+        """Show what this orchestrator thinks of a participant."""
+        await self._database.fetch(
+            LEASE["keep_circuit"],
+            orchestrator=orchestrator,
+            service=circuit.service,
+            state=circuit.state,
+            bad=circuit.bad,
+            looked_at=circuit.looked_at,
+            pause_s=circuit.pause_s,
         )
 
     async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:

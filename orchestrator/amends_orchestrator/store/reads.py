@@ -133,6 +133,19 @@ class PoolRow:
     """For how long the oldest grant, of whatever pool, has not been heard by its saga."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitRow:
+    """A participant that is held off."""
+
+    service: str
+    open: bool
+    """False: one attempt is out to see whether it answers."""
+    bad: int
+    looked_at: int
+    since_s: float
+    """Since the latest change."""
+
+
 class Reads:
     """Short reads. Every method may raise StoreUnavailable."""
 
@@ -262,6 +275,10 @@ class Reads:
         """Where steps wait for permits."""
         rows = await self._database.fetch(SQL["pools"], at_most=COUNT_MAX)
         return [PoolRow(**dict(row)) for row in rows]
+
+    async def circuits(self) -> Sequence[CircuitRow]:
+        """Participants that are held off because they do not answer."""
+        return [CircuitRow(**dict(row)) for row in await self._database.fetch(SQL["circuits"])]
 
     async def outbox(self) -> Sequence[OutboxRow]:
         """Messages the broker has not taken, by orchestrator, longest waiting first."""

@@ -152,6 +152,24 @@ ON CONFLICT (service, instance) DO UPDATE
 SET sdk = excluded.sdk, horizon = excluded.horizon, accepts = excluded.accepts,
     commands = excluded.commands, seen_at = excluded.seen_at;
 
+-- name: keep_circuit
+-- What an orchestrator thinks of a participant, for people to see. A closed circuit is not shown,
+-- nor what an orchestrator thought that is gone.
+WITH gone AS (
+    DELETE FROM amends.circuit AS c
+    WHERE c.orchestrator = :orchestrator::uuid AND c.service = :service AND :state = 'closed'
+       OR NOT EXISTS (
+          SELECT FROM amends.orchestrator AS o
+          WHERE o.id = c.orchestrator AND o.until > clock_timestamp() - interval '1 minute')
+)
+INSERT INTO amends.circuit (service, orchestrator, state, bad, looked_at, pause_s, at)
+SELECT :service, :orchestrator::uuid, :state, :bad::integer, :looked_at::integer,
+       :pause_s::float8, clock_timestamp()
+WHERE :state <> 'closed'
+ON CONFLICT (service, orchestrator) DO UPDATE
+SET state = excluded.state, bad = excluded.bad, looked_at = excluded.looked_at,
+    pause_s = excluded.pause_s, at = excluded.at;
+
 -- name: hellos
 -- What participants say of their commands, oldest first: what an orchestrator knows of outputs.
 SELECT commands::text AS commands FROM amends.participant ORDER BY seen_at;

@@ -189,3 +189,13 @@ FROM pool
 WHERE pool.name IS NOT NULL
 ORDER BY pool.name
 LIMIT 100;
+
+-- name: circuits
+-- Participants that live orchestrators hold off, each by the worst that is thought of it.
+SELECT c.service, min(CASE c.state WHEN 'open' THEN 1 ELSE 2 END) = 1 AS open,
+       max(c.bad) AS bad, max(c.looked_at) AS looked_at,
+       extract(epoch FROM clock_timestamp() - min(c.at))::float8 AS since_s
+FROM amends.circuit AS c
+JOIN amends.orchestrator AS o ON o.id = c.orchestrator AND o.until > clock_timestamp()
+GROUP BY c.service
+ORDER BY c.service;
