@@ -15,7 +15,7 @@ from amends_migrations import MigrationFailed, SchemaNewer, current, head, run, 
 TABLES = {
     "alembic_version", "api_key", "audit", "circuit", "definition", "journal", "orchestrator",
     "outbox", "participant", "partition", "permit", "permit_turn", "saga", "saga_label",
-    "schema_floor", "start_key",
+    "schedule", "schema_floor", "start_key",
 }  # fmt: skip
 
 

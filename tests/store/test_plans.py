@@ -10,9 +10,11 @@ from amends_orchestrator.store import queries
 from amends_orchestrator.store.database import open_engine
 from server_fixtures import Databases, in_thread
 
-FILES = {name: queries.load(name) for name in ("hot", "lease", "permits", "reads", "admin")}
+FILES = {
+    name: queries.load(name) for name in ("hot", "lease", "permits", "schedules", "reads", "admin")
+}
 QUERIES = {name: query for file in FILES.values() for name, query in file.items()}
-GROWS = ("saga_", "start_key_", "journal_", "audit_", "outbox_", "permit_")
+GROWS = ("saga_", "start_key_", "journal_", "audit_", "outbox_", "permit_", "schedule_")
 """Indexes of tables that grow with the sagas or the load; other tables have a handful of rows."""
 SMALL = {
     "partition",
@@ -34,7 +36,11 @@ INDEXES = {
     "outbox_row": {"outbox_pkey"},
     "journal_witness": {"journal_pkey"},
     "rearm": {"saga_pkey"},
-    "tick": {"saga_wake", "permit_waiting", "permit_unheard"},
+    "tick": {"saga_wake", "permit_waiting", "permit_unheard", "schedule_next"},
+    "due_schedules": {"schedule_next"},
+    "move_schedule": {"schedule_pkey"},
+    "schedules": {"schedule_pkey"},
+    "remove_schedule": {"schedule_pkey"},
     "grant_permits": {
         "permit_pkey",
         "permit_waiting",

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from amends_orchestrator.api import definitions as definition_routes
 from amends_orchestrator.api import health, operate, problems, sagas
+from amends_orchestrator.api import schedules as schedule_routes
 from amends_orchestrator.api.guard import Guard
 from amends_orchestrator.api.headers import SecurityHeaders
 from amends_orchestrator.api.live import Live
@@ -22,6 +23,7 @@ from amends_orchestrator.api.ports import (
     Keys,
     Orchestrator,
     Reads,
+    Schedules,
     Views,
 )
 from amends_orchestrator.api.services import Services
@@ -34,6 +36,7 @@ ROUTERS: Final = (
     sagas.routes,
     operate.routes,
     operate.signals,
+    schedule_routes.routes,
     health.routes,
 )
 
@@ -43,6 +46,7 @@ def create_app(
     orchestrator: Orchestrator,
     reads: Reads,
     definitions: Definitions,
+    schedules: Schedules,
     keys: Keys,
     audit: Audit,
     views: Views,
@@ -62,6 +66,7 @@ def create_app(
         orchestrator=orchestrator,
         reads=reads,
         definitions=definitions,
+        schedules=schedules,
         audit=audit,
         views=views,
         checker=checker,

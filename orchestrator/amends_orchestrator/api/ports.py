@@ -16,6 +16,7 @@ from amends_contracts.problems import FieldError
 from amends_orchestrator.core.decision import Decision, JournalRow, Refused
 from amends_orchestrator.core.inputs import Input
 from amends_orchestrator.core.state import Identity, SagaStatus
+from amends_orchestrator.engine.ports import Schedule
 
 
 class Scope(StrEnum):
@@ -208,6 +209,26 @@ class Definitions(Protocol):
 
     async def list(self, name: str | None = None) -> Sequence[DefinitionRow]:
         """All versions of `name`, or the newest of every name."""
+        ...
+
+
+class Schedules(Protocol):
+    """Starts by the clock (`store.schedules`)."""
+
+    async def now(self) -> datetime:
+        """The time by which schedules go."""
+        ...
+
+    async def add(self, schedule: Schedule) -> bool:
+        """Keep a new schedule; False where its name is taken."""
+        ...
+
+    async def list(self, tenant: str, name: str | None = None) -> Sequence[Schedule]:
+        """All schedules of a tenant by name, or the one of this name."""
+        ...
+
+    async def remove(self, tenant: str, name: str) -> bool:
+        """Start nothing by it any more; False where there is none."""
         ...
 
 

@@ -18,6 +18,7 @@ from amends_orchestrator.cli import (
     operate,
     output,
     sagas,
+    schedules,
     serve,
     up,
 )
@@ -46,6 +47,7 @@ for _command in (definitions.verify, definitions.register):
 for _command in (sagas.start, sagas.show, sagas.undo_plan, sagas.cancel, sagas.undo, sagas.trace):
     app.command(rich_help_panel=_SAGAS)(_command)
 app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
+app.add_typer(schedules.schedules, name="schedule", rich_help_panel=_SAGAS)
 for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):
     app.command(rich_help_panel=_OPERATE)(_command)
 for _command in (serve.serve, migrate.migrate, doctor.doctor):

@@ -19,6 +19,7 @@ from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
 from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable, Tick, Transport
 from amends_orchestrator.engine.relay import Relay
+from amends_orchestrator.engine.scheduling import Scheduler
 from amends_orchestrator.engine.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Leases:
         inbox: Inbox,
         holdings: Holdings,
         granting: Granting,
+        scheduler: Scheduler,
         boundary: asyncio.Lock,
         lease_s: float,
         prefetch: int,
@@ -64,6 +66,7 @@ class Leases:
         self._inbox = inbox
         self._holdings = holdings
         self._granting = granting
+        self._scheduler = scheduler
         self._owning = asyncio.Lock()
         """One at a time changes what is consumed: a tick, a lapse, the end."""
         self._lapse: asyncio.TimerHandle | None = None
@@ -129,6 +132,8 @@ class Leases:
         self._wake(tick)
         if tick.permits:
             self._granting.look()
+        if tick.schedules:
+            self._scheduler.look()
         self._latest = tick
         self._ticked.set()
 

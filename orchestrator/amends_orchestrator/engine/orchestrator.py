@@ -36,6 +36,7 @@ from amends_orchestrator.engine.intake import Intake, Pace
 from amends_orchestrator.engine.leases import Leases
 from amends_orchestrator.engine.ports import CircuitWrite, Clock, Store, StoreUnavailable, Transport
 from amends_orchestrator.engine.relay import Relay
+from amends_orchestrator.engine.scheduling import Scheduler
 from amends_orchestrator.engine.tasks import Tasks
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.tracing import NoTracing, Tracing
@@ -91,6 +92,7 @@ class _Running:
     leases: Leases
     relay: Relay
     granting: Granting
+    scheduler: Scheduler
 
 
 class Orchestrator:
@@ -148,6 +150,7 @@ class Orchestrator:
                     tasks.begin(running.leases.run(), "leases")
                     tasks.begin(running.leases.follow(), "partitions")
                     tasks.begin(running.granting.run(), "permits")
+                    tasks.begin(running.scheduler.run(), "schedules")
                     tasks.begin(self._learn(), "hellos")
                     self._running = running
                     await self._stop.wait()
@@ -210,6 +213,7 @@ class Orchestrator:
         settings, clock = self._settings, self._clock
         inbox, holdings = Inbox(), Holdings(clock)
         granting = Granting(self._store, clock, inbox)
+        scheduler = Scheduler(self._store, holdings, self.start)
         circuits = Circuits(
             clock.monotonic, settings.circuit_failures, self._plan_of, self._show_circuit(tasks)
         )
@@ -264,11 +268,12 @@ class Orchestrator:
             inbox=inbox,
             holdings=holdings,
             granting=granting,
+            scheduler=scheduler,
             boundary=intake.boundary,
             lease_s=settings.lease_s,
             prefetch=settings.prefetch,
         )
-        return _Running(inbox, holdings, intake, leases, relay, granting)
+        return _Running(inbox, holdings, intake, leases, relay, granting, scheduler)
 
     def _plan_of(self, identity: Identity) -> Plan | None:
         registered = self.catalog.known(identity.definition, identity.version)

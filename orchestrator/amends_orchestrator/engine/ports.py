@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 from amends_contracts.amqp import AmqpMessage
@@ -154,6 +154,8 @@ class Tick:
     """Earliest `wake_at` not yet due of owned partitions; None if there is none."""
     permits: bool = False
     """Whether somebody waits for a permit, or has not heard of a grant."""
+    schedules: bool = False
+    """Whether a schedule is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,50 @@ class Grants:
     """Where the next look begins; None: all queues were looked at."""
     busy: bool = False
     """Somebody else was granting, so nothing was; what is free may have gone unseen: look again."""
+
+
+CatchUp = Literal["none", "last", "all"]
+"""What is started of the times that a schedule missed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A row of table `schedule`."""
+
+    tenant: str
+    name: str
+    definition: str
+    version: int | None
+    """None: the newest at that time."""
+    cron: str
+    zone: str
+    input: Json
+    labels: Mapping[str, str]
+    catch_up: CatchUp
+    catch_up_max: int
+    added_by: str
+    added_at: datetime
+    next_at: datetime
+    """The earliest time for which it has not been looked at."""
+    last_at: datetime | None = None
+    """The latest time for which it started a saga, or tried to."""
+    last_saga_id: SagaId | None = None
+    last_problem: str | None = None
+    """Why the latest start was refused, if it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleMove:
+    """A schedule that was looked at; holds only where its `next_at` is still the one `seen`."""
+
+    tenant: str
+    name: str
+    seen: datetime
+    next_at: datetime
+    last_at: datetime | None
+    """None: as it was."""
+    last_saga_id: SagaId | None
+    last_problem: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +328,14 @@ class Store(Protocol):
 
     async def keep_hello(self, hello: Hello) -> None:
         """Keep what a participant says of itself."""
+        ...
+
+    async def due_schedules(self, limit: int) -> tuple[datetime, Sequence[Schedule]]:
+        """The time, and schedules of all tenants whose `next_at` has come."""
+        ...
+
+    async def move_schedule(self, move: ScheduleMove) -> None:
+        """On to its next time, unless somebody else was there since it was seen."""
         ...
 
     async def keep_circuit(self, orchestrator: UUID, circuit: CircuitWrite) -> None:

@@ -28,6 +28,8 @@ from amends_orchestrator.engine.ports import (
     Loaded,
     OutboxWrite,
     SagaWrite,
+    Schedule,
+    ScheduleMove,
     StartKey,
     StoredSaga,
     Tick,
@@ -74,6 +76,9 @@ class MemoryStore:
     definitions: dict[tuple[str, int], Json] = field(default_factory=dict[tuple[str, int], Json])
     circuits: dict[tuple[UUID, str], CircuitWrite] = field(
         default_factory=dict[tuple[UUID, str], CircuitWrite]
+    )
+    schedules: dict[tuple[str, str], Schedule] = field(
+        default_factory=dict[tuple[str, str], Schedule]
     )
     permits: MemoryPermits = field(default_factory=MemoryPermits)
     _leases: dict[UUID, _Lease] = field(default_factory=dict[UUID, _Lease])
@@ -231,6 +236,7 @@ class MemoryStore:
             due=tuple(w for w in waiting if w.wake_at <= now)[:limit],
             next_wake=next((w.wake_at for w in waiting if w.wake_at > now), None),
             permits=self.permits.waited_for(),
+            schedules=any(s.next_at <= now for s in self.schedules.values()),
         )
 
     def _claim(self, orchestrator: UUID, share: int, now: datetime) -> None:
@@ -308,6 +314,24 @@ class MemoryStore:
         """Keep what a participant says of itself."""
         self.said.pop((hello.service, hello.instance), None)
         self.said[hello.service, hello.instance] = hello
+
+    async def due_schedules(self, limit: int) -> tuple[datetime, Sequence[Schedule]]:
+        """The time, and schedules of all tenants whose `next_at` has come."""
+        now = self.clock()
+        due = [s for s in self.schedules.values() if s.next_at <= now]
+        return now, sorted(due, key=lambda s: s.next_at)[:limit]
+
+    async def move_schedule(self, move: ScheduleMove) -> None:
+        """On to its next time, unless somebody else was there since it was seen."""
+        there = self.schedules.get((move.tenant, move.name))
+        if there is not None and there.next_at == move.seen:
+            self.schedules[move.tenant, move.name] = replace(
+                there,
+                next_at=move.next_at,
+                last_at=move.last_at or there.last_at,
+                last_saga_id=move.last_saga_id or there.last_saga_id,
+                last_problem=move.last_problem,
+            )
 
     async def keep_circuit(self, orchestrator: UUID, circuit: CircuitWrite) -> None:
         """Show what this orchestrator thinks of a participant."""

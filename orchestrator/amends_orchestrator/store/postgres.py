@@ -31,6 +31,8 @@ from amends_orchestrator.engine.ports import (
     Lane,
     Loaded,
     OutboxWrite,
+    Schedule,
+    ScheduleMove,
     StartKey,
     StoredSaga,
     StoreUnavailable,
@@ -40,11 +42,13 @@ from amends_orchestrator.store import opening, queries
 from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays
 from amends_orchestrator.store.database import Database, close_engine, open_engine
 from amends_orchestrator.store.hello import commands_from_json, commands_to_json
+from amends_orchestrator.store.schedules import schedule_of
 
 HOT: Final = queries.load("hot")
 LEASE: Final = queries.load("lease")
 ADMIN: Final = queries.load("admin")
 PERMITS: Final = queries.load("permits")
+SCHEDULES: Final = queries.load("schedules")
 UNREACHABLE: Final = (
     OSError,  # a timeout is one, too
     asyncpg.PostgresError,
@@ -189,6 +193,7 @@ class PostgresStore:
             due=tuple(Due(saga_id=SagaId(str(i)), seq=s, wake_at=w) for i, s, w in due),
             next_wake=row["next_wake"],
             permits=row["permits"],
+            schedules=row["schedules"],
         )
 
     async def grant(
@@ -273,6 +278,26 @@ class PostgresStore:
             horizon=hello.horizon,
             accepts=sorted(hello.accepts),
             commands=dump(commands_to_json(hello.commands)),
+        )
+
+    async def due_schedules(self, limit: int) -> tuple[datetime, Sequence[Schedule]]:
+        """The time, and schedules of all tenants whose `next_at` has come."""
+        rows = await self._database.fetch(SCHEDULES["due_schedules"], limit=limit)
+        if not rows:
+            return (await self.load([], [])).now, ()
+        return rows[0]["now"], [schedule_of(row) for row in rows]
+
+    async def move_schedule(self, move: ScheduleMove) -> None:
+        """On to its next time, unless somebody else was there since it was seen."""
+        await self._database.fetch(
+            SCHEDULES["move_schedule"],
+            tenant=move.tenant,
+            name=move.name,
+            seen=move.seen,
+            next_at=move.next_at,
+            last_at=move.last_at,
+            last_saga_id=move.last_saga_id,
+            last_problem=move.last_problem,
         )
 
     async def keep_circuit(self, orchestrator: UUID, circuit: CircuitWrite) -> None:

@@ -87,7 +87,8 @@ SELECT clock.now, me.until, share.live, share.partitions,
         ) AS next) AS next_wake,
        EXISTS (SELECT FROM amends.permit WHERE pool > '' AND state = 'waiting')
        OR EXISTS (SELECT FROM amends.permit
-                  WHERE granted_at > '-infinity' AND state = 'granted') AS permits
+                  WHERE granted_at > '-infinity' AND state = 'granted') AS permits,
+       EXISTS (SELECT FROM amends.schedule WHERE next_at <= clock.now) AS schedules
 FROM clock, me, share;
 
 -- name: release
