@@ -44,4 +44,4 @@ SET next_at = :next_at::timestamptz,
     last_at = COALESCE(:last_at::timestamptz, last_at),
     last_saga_id = COALESCE(:last_saga_id::uuid, last_saga_id),
     last_problem = :last_problem
-WHERE tenant = :tenant AND name = :name AND next_at = :seen::timestamptz;
+WHERE tenant = :tenant AND name = :name AND next_at IS NOT DISTINCT FROM :seen::timestamptz;
