@@ -1,6 +1,6 @@
 """The web application of one orchestrator process: REST, and whatever else is mounted beside it."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Final
@@ -106,10 +106,16 @@ def create_app(
     for routes in ROUTERS:
         app.include_router(routes)
 
-    async def openapi(_: Request) -> JSONResponse:
-        return JSONResponse(document_of(app, ROUTERS))
-
-    app.add_route("/openapi.json", openapi, include_in_schema=False)
+    app.add_route("/openapi.json", _openapi(app), include_in_schema=False)
     app.router.routes.extend(routes_home())
     app.mount(PATH, console.application())
     return app
+
+
+def _openapi(app: FastAPI) -> Callable[[Request], Awaitable[JSONResponse]]:
+    """The route of the document."""
+
+    async def openapi(_: Request) -> JSONResponse:
+        return JSONResponse(document_of(app, ROUTERS))
+
+    return openapi

@@ -87,6 +87,9 @@ class Circuits:
         return waits and circuit.until > self._monotonic()
 
     def _rest(self, circuit: Circuit) -> timedelta:
+        """For how long to wait; a canary is heard of long before it is given up."""
+        if circuit.canary:
+            return timedelta(seconds=circuit.pause_s)
         return timedelta(seconds=max(0.0, circuit.until - self._monotonic()))
 
     def decided(self, message: Input | None, decision: Decision) -> None:
