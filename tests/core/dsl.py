@@ -39,9 +39,11 @@ from amends_orchestrator.core import (
     state_to_json,
     wake_at,
 )
+from amends_orchestrator.core.decision import Ask, GiveBack, PermitChange
 from amends_orchestrator.core.inputs import (
     CancelRequested,
     DeadLettered,
+    Granted,
     Input,
     ReplyReceived,
     ResolveRequested,
@@ -243,6 +245,12 @@ class Scenario:
     now: datetime
     rows: list[JournalRow]
     unanswered: list[Send]
+    permits: dict[tuple[StepPath, int], PermitChange] = field(
+        default_factory=dict[tuple[StepPath, int], PermitChange]
+    )
+    """What stands in the table of permits: asked for, or taken."""
+    sick: dict[str, timedelta] = field(default_factory=dict[str, timedelta])
+    """Participants that do not answer, and for how long they are held off."""
     checked: bool = True
     """Whether every decision is checked against a replay of the whole journal."""
 
@@ -268,7 +276,7 @@ class Scenario:
         """Decide, with the values it asks for, and keep what was decided."""
         values: dict[int, Json] = {}
         while isinstance(
-            answer := decide(self.plan, self.saga, values, message, self.now), Missing
+            answer := decide(self.plan, self.saga, values, message, self.now, self.sick), Missing
         ):
             assert not answer.seqs & values.keys(), "asked twice for the same row"
             values |= {seq: self.rows[seq - 1].data for seq in answer.seqs}
@@ -281,8 +289,16 @@ class Scenario:
         self.rows.extend(decision.rows)
         self.unanswered.extend(decision.sends)
         self.saga = saga = decision.saga
+        for change in decision.permits:
+            if isinstance(change, GiveBack):
+                del self.permits[change.path, change.ask]
+            else:
+                self.permits[change.path, change.ask] = change
         if self.checked:
             check_decision(saga, self.rows, decision, self.now if woke else None)
+            needed = {(path, step.permit) for path, step in saga.state.steps.items() if step.permit}
+            assert self.permits.keys() == needed, "the table holds what the steps ask for and keep"
+            assert not self.permits or saga.status not in TERMINAL, "an end gives all back"
 
     def after(self, **time: float) -> Decision | Refused:
         """Time passes, and the saga is woken."""
@@ -295,6 +311,17 @@ class Scenario:
         assert at is not None
         self.now = max(self.now, at)
         return self.receive(Woke())
+
+    def asks(self, step: str) -> Ask:
+        """The request for a permit that a step waits with."""
+        change = self.permits[StepPath(step), self.step(step).permit]
+        assert isinstance(change, Ask), f"{step} has its permit"
+        return change
+
+    def grants(self, step: str, ask: int | None = None) -> Decision | Refused:
+        """The permit that a step waits for (or asked for in row `ask`) is its own."""
+        asked = self.step(step).permit if ask is None else ask
+        return self.receive(Granted(path=StepPath(step), ask=asked))
 
     def cancels(self, reason: str = "changed my mind") -> Decision | Refused:
         """Somebody cancels."""
