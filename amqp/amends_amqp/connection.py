@@ -61,7 +61,7 @@ class Connection(asyncio.Protocol):
         self._consumers: dict[str, Receive] = {}
         self._calling = asyncio.Lock()
         self._answer: asyncio.Future[Frame] | None = None
-        self._expected: tuple[type[Frame], ...] = ()
+        self._expected: type[Frame] = Frame
         self._address: wire.Address | None = None
         """Of the content that is being read."""
         self._properties = wire.Properties({})
@@ -252,7 +252,7 @@ class Connection(asyncio.Protocol):
     async def _await_answer(self, answer: type[F]) -> F:
         self._check()
         self._answer = self._loop.create_future()
-        self._expected = (answer,)
+        self._expected = answer
         try:
             got = await self._answer
         except ConnectionError as error:
@@ -260,7 +260,6 @@ class Connection(asyncio.Protocol):
                 raise Refused(error.code, error.text) from error
             raise ConnectionLost(str(error)) from error
         finally:
-            self._expected = ()
             self._answer = None
         assert isinstance(got, answer)
         return got

@@ -47,7 +47,7 @@ class AmqpTransport(ABC):
         self._arrival = asyncio.Event()
         self._changing = asyncio.Lock()
         """One at a time changes consumers: a restored connection, `consume`, `cancel`."""
-        self._publishing = Link(url, f"{name}/publish", self._ready_to_publish)
+        self._publishing = Link(url, f"{name}/publish", self.prepare_publishing)
         self._consuming = Link(url, f"{name}/consume", self._ready_to_consume, self._forget)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -104,9 +104,6 @@ class AmqpTransport(ABC):
         finally:
             waiter.cancel()
         self._check()
-
-    async def _ready_to_publish(self, connection: Connection) -> None:
-        await self.prepare_publishing(connection)
 
     async def _ready_to_consume(self, connection: Connection) -> None:
         async with self._changing:

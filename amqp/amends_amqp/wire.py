@@ -298,7 +298,7 @@ def decode_table(data: bytes, at: int) -> tuple[dict[str, HeaderValue], int]:
         name, at = _read_short(data, at)
         kind = data[at]
         at += 1
-        if kind == _TEXT:
+        if kind in _TEXTS:
             (length,) = _long.unpack_from(data, at)
             at += 4 + length
             table[name] = data[at - length : at].decode("utf-8", "replace")
@@ -308,10 +308,6 @@ def decode_table(data: bytes, at: int) -> tuple[dict[str, HeaderValue], int]:
             at += scalar.size
         elif kind == _NOTHING:
             table[name] = None
-        elif kind == _BYTES:
-            (length,) = _long.unpack_from(data, at)
-            at += 4 + length
-            table[name] = data[at - length : at].decode("utf-8", "replace")
         elif kind in _SIZED:
             (length,) = _long.unpack_from(data, at)
             at += 4 + length
@@ -324,8 +320,8 @@ def decode_table(data: bytes, at: int) -> tuple[dict[str, HeaderValue], int]:
     return table, at
 
 
-_TEXT: Final = ord("S")
-_BYTES: Final = ord("x")
+_TEXTS: Final = frozenset(b"Sx")
+"""Texts, and bytes that may be one."""
 _NOTHING: Final = ord("V")
 _SIZED: Final = frozenset(b"AF")
 """Lists and tables."""

@@ -205,6 +205,15 @@ class Place:
     names: frozenset[str] = STEP_NAMES
     """What its expressions may name."""
 
+    def in_loop(self, step_id: str, names: frozenset[str]) -> "Place":
+        """Inside the `each` or `repeat` that stands here; its steps may name these too."""
+        return replace(
+            self,
+            parent=step_id,
+            repeats=(*self.repeats, step_id),
+            names=self.names | names,
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
@@ -338,12 +347,7 @@ class _Compiler:
                 raise UnsupportedKind(step.id, step.kind)
 
     def each(self, step: document.Each, place: Place) -> EachNode:
-        inside = replace(
-            place,
-            parent=step.id,
-            repeats=(*place.repeats, step.id),
-            names=place.names | EACH_NAMES,
-        )
+        inside = place.in_loop(step.id, EACH_NAMES)
         return EachNode(
             id=step.id,
             when=self.when(step.when, place.names),
@@ -353,12 +357,7 @@ class _Compiler:
         )
 
     def repeat(self, step: document.Repeat, place: Place) -> RepeatNode:
-        inside = replace(
-            place,
-            parent=step.id,
-            repeats=(*place.repeats, step.id),
-            names=place.names | REPEAT_NAMES,
-        )
+        inside = place.in_loop(step.id, REPEAT_NAMES)
         return RepeatNode(
             id=step.id,
             when=self.when(step.when, place.names),
