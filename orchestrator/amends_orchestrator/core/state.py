@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from amends_contracts.names import Op, SagaId, StepPath
+from amends_orchestrator.core.metering import UNUSED, Meter
 
 
 class SagaStatus(StrEnum):
@@ -274,6 +275,8 @@ class State:
     """Rows of all signals that came, by id: a repetition is known by it."""
     kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     """Rows of those that no step has taken, by event, in the order in which they came."""
+    meter: Meter = UNUSED
+    """What model calls have spent and reserved."""
     asked: tuple[Asker, ...] = ()
     """Who waits for its end, at most one for each operation of a step."""
     undoes: SagaId | None = None
