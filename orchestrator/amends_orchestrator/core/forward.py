@@ -184,7 +184,7 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
 
 
 def over_budget(work: Work, node: ActionNode, path: StepPath) -> Problem | None:
-    """Why metered work cannot be begun any more; what a returned attempt had reserved counts once."""
+    """Why metered work cannot be begun. What a returned attempt had reserved counts once."""
     budget, more = work.plan.budget, node.reserve
     if budget is None or more is None:
         return None
