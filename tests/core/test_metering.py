@@ -32,7 +32,7 @@ def llm(step_id: str, **fields: Any) -> dict[str, Any]:
 
 def answered(said: Said, **usage: Any) -> Said:
     """The same, with what it used."""
-    given = {"input_tokens": 0, "output_tokens": 0, "usd": None, "model": "a:one"} | usage
+    given: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0, "usd": None, "model": "a:one"} | usage
     return Said(said.outcome, {**said.fields, "usage": Usage(**given)})
 
 
@@ -151,7 +151,7 @@ def test_an_exhausted_budget_is_a_failure_that_compensates() -> None:
 def test_parallel_branches_share_a_budget() -> None:
     """The sum of what is spent and reserved never passes it, whoever comes first."""
     ask = {"limits": {"tokens": 40}}
-    branches = {name: [llm(name, **ask)] for name in ("b0", "b1", "b2")}
+    branches: dict[str, Any] = {name: [llm(name, **ask)] for name in ("b0", "b1", "b2")}
     saga = given(definition(parallel("all", **branches), **within(tokens=100)), word="hi")
     assert saga.saga.state.meter.committed == Amount(2, 80)
     assert saga.status("b2") == "failed"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from llmock.pytest_plugin import LLMock
+from llmock.testing import LLMockServer
 
 from amends_participants import create_tables
 from amends_participants.llm import app
@@ -93,14 +94,14 @@ async def test_killed_between_answer_and_reply_it_asks_no_second_time(
 
 @pytest.mark.slow
 async def test_killed_while_asking_it_asks_again_and_says_so(
-    caller: Caller, start: Start, provider: LLMock
+    caller: Caller, start: Start, provider: LLMock, llmock_server: LLMockServer
 ) -> None:
     """What is lost before it is stored is paid for again: one call is counted as lost."""
     provider.delay(30).reply("x", times=None)
     step = Step("llm.generate", ASKED)
     first = await start()
     await sent(caller, step)
-    while not provider._server.state.journal.in_flight:  # noqa: ASYNC110
+    while not llmock_server.state.journal.in_flight:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     first.kill()
     await start()

@@ -117,7 +117,7 @@ class Asking:
         settings = dict(self.cmd.settings)
         most = self.cmd.limits
         if most.usd is not None and prices.most(1, 1) is None:
-            return Trouble(Kind.REFUSED, f"{name}: its price is unknown, and money is limited")
+            return Trouble(Kind.UNPRICED, f"{name}: its price is unknown, and money is limited")
         asked = sum(len(text.encode()) for text in _texts(messages)) + self._schema_bytes()
         room = self.tally.output_max(most, asked, settings.get("max_tokens"), prices)
         if isinstance(room, TooMuch):
@@ -190,5 +190,7 @@ def _verdict(troubles: list[Trouble]) -> Failed | Unknown:
     if Kind.BUSY in kinds:
         waits = [t.retry_after_s or 0.0 for t in troubles if t.kind is Kind.BUSY]
         return Failed(ProblemType.PROVIDER, text, retryable=True, retry_after=min(waits) or None)
-    kind = ProblemType.REFUSAL if Kind.FILTERED in kinds else ProblemType.PROVIDER
-    return Failed(kind, text)
+    if Kind.FILTERED in kinds:
+        return Failed(ProblemType.REFUSAL, text)
+    unpriced = kinds == {Kind.UNPRICED}
+    return Failed(ProblemType.NO_PRICE if unpriced else ProblemType.PROVIDER, text)

@@ -1,7 +1,7 @@
 """What went wrong between us and a provider, in the three words of the contract.
 
-`busy` and `refused` are known to have used nothing; `unknown` may have been paid for. Texts name
-model, status and code, never what was asked or answered.
+`busy`, `refused` and `unpriced` are known to have used nothing; `unknown` may have been paid for.
+Texts name model, status and code, never what was asked or answered.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ class Kind(StrEnum):
     """Nothing was used: later it may be answered."""
     REFUSED = "refused"
     """Nothing was used, and asking again will not help."""
+    UNPRICED = "unpriced"
+    """Money is limited, and nobody knows what it costs: it was not asked."""
     FILTERED = "filtered"
     """The model, or a filter before it, does not answer this."""
     UNKNOWN = "unknown"
