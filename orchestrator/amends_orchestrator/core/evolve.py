@@ -5,7 +5,7 @@ the immutable state. Nothing outside the core sees a draft.
 """
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import datetime
 from typing import assert_never
 
@@ -33,6 +33,7 @@ from amends_orchestrator.core.state import (
     State,
     StepState,
     StepStatus,
+    replace,
     unpacked,
 )
 

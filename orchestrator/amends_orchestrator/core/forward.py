@@ -63,16 +63,19 @@ def _complete(work: Work) -> None:
 
 def go_sequence(work: Work, sequence: Sequence, prefix: str) -> bool:
     """Whether every step is done. A step that turns the saga, or its plan, back ends the walk."""
+    known, savepoints = work.draft.steps, work.plan.savepoints
     for node in sequence:
-        if not work.forward or not _visit(work, node, prefix):
+        path = path_of(prefix, node)
+        if not savepoints and known.is_done(path):
+            continue
+        if not work.forward or not _visit(work, node, path, prefix):
             return False
-        if work.plan.savepoints and not work.onward(path_of(prefix, node)):
+        if savepoints and not work.onward(path):
             return False
     return work.forward
 
 
-def _visit(work: Work, node: Node, prefix: str) -> bool:
-    path = path_of(prefix, node)
+def _visit(work: Work, node: Node, path: StepPath, prefix: str) -> bool:
     step = work.draft.steps.get(path)
     if isinstance(node, ActionNode):
         return _action(work, node, path, step)

@@ -4,11 +4,13 @@ Inputs and outputs stand in the journal; the state maps step paths to the seqs o
 hold them. What the statuses mean is semantics.md, section "States".
 """
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any, NamedTuple, TypeVar
 
 from amends_contracts.names import Op, SagaId, StepPath
 from amends_orchestrator.core.metering import UNUSED, Meter
@@ -102,8 +104,7 @@ WORKING = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING})
 ACTIVE = WORKING | {Doing.WAITING, Doing.AWAITING}
 
 
-@dataclass(frozen=True, slots=True)
-class OpState:
+class OpState(NamedTuple):
     """One operation of a step: its action, or its compensation, with counters of its own."""
 
     attempt: int = 0
@@ -158,8 +159,7 @@ class LoopState:
 NO_LOOP = LoopState()
 
 
-@dataclass(frozen=True, slots=True)
-class StepState:
+class StepState(NamedTuple):
     """One step instance. Seqs name the journal rows that hold its payloads."""
 
     status: StepStatus
@@ -206,6 +206,15 @@ class StepState:
 
 
 _AT_REST = frozenset({Doing.IDLE, Doing.CLOSED})
+
+Piece = TypeVar("Piece", OpState, LoopState, StepState)
+
+
+def replace(piece: Piece, **changes: Any) -> Piece:
+    """The same but for these members. Steps and operations are tuples: facts make many of them."""
+    if isinstance(piece, LoopState):
+        return dataclasses.replace(piece, **changes)
+    return piece._replace(**changes)
 
 
 class UnreadSteps(MutableMapping[StepPath, StepState]):

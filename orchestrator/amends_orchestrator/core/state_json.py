@@ -1,7 +1,7 @@
 """The state as compact JSON for its column: what equals a default is left out."""
 
-from collections.abc import Callable
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -14,7 +14,7 @@ from amends_orchestrator.core.journal_rows import (
     failure_to_json,
 )
 from amends_orchestrator.core.metering import meter_from_json, meter_to_json
-from amends_orchestrator.core.packed import Packed, PackedSteps, in_loop, pack
+from amends_orchestrator.core.packed import Packed, copy_of, pack, read
 from amends_orchestrator.core.state import (
     IDLE,
     Asker,
@@ -39,14 +39,17 @@ _PLAIN: Final[_Pair] = (None, None)
 _Form = tuple[tuple[str, Any, Callable[[Any], Json] | None, Callable[[Any], Any] | None], ...]
 
 
-def _form(cls: type[Any], special: dict[str, _Pair]) -> _Form:
-    members = (f for f in fields(cls) if f.name not in ("status", "steps"))
-    return tuple((f.name, _default(f), *special.get(f.name, _PLAIN)) for f in members)
+def _form(defaults: Mapping[str, Any], special: dict[str, _Pair]) -> _Form:
+    return tuple((name, value, *special.get(name, _PLAIN)) for name, value in defaults.items())
 
 
-def _default(member: Field[Any]) -> Any:
-    made = member.default_factory
-    return member.default if made is MISSING else made()
+def _defaults(cls: type[Any]) -> dict[str, Any]:
+    members = ((f.name, f.default, f.default_factory) for f in fields(cls))
+    return {
+        name: default if made is MISSING else made()
+        for name, default, made in members
+        if name != "steps"
+    }
 
 
 def _to_json(form: _Form, value: Any) -> Json:
@@ -87,12 +90,13 @@ def _loop_from_json(data: Json) -> LoopState:
     return LoopState(**_from_json(_LOOP, data))
 
 
-_LOOP: Final = _form(LoopState, {"interrupt_at": _TIME})
+_LOOP: Final = _form(_defaults(LoopState), {"interrupt_at": _TIME})
 _OP: Final = _form(
-    OpState, {"doing": (str, Doing), "due": _TIME, "progress_at": _TIME, "sent_at": _TIME}
+    OpState._field_defaults,
+    {"doing": (str, Doing), "due": _TIME, "progress_at": _TIME, "sent_at": _TIME},
 )
 _STEP: Final = _form(
-    StepState,
+    StepState._field_defaults,
     {
         "action": (_op_to_json, _op_from_json),
         "undo": (_op_to_json, _op_from_json),
@@ -119,7 +123,7 @@ def _kept_from_json(data: Json) -> dict[str, tuple[int, ...]]:
 
 
 _STATE: Final = _form(
-    State,
+    _defaults(State),
     {
         "at": _TIME,
         "direction": (str, Direction),
@@ -154,31 +158,20 @@ def step_from_json(data: Json) -> StepState:
 def state_to_json(state: State) -> Json:
     """Small, without payloads; `state_from_json` gives an equal state."""
     data = _to_json(_STATE, state)
-    steps = state.steps
-    if isinstance(steps, PackedSteps):
-        data["steps"] = {path: _held_to_json(path, step) for path, step in steps.held().items()}
-    else:
-        data["steps"] = {path: _step_to_json(path, step) for path, step in steps.items()}
+    steps = copy_of(state.steps)
+    written: dict[StepPath, Json] = dict(steps.held())
+    for path, step in steps.unpacked():
+        packed = pack(step)
+        written[path] = step_to_json(step) if packed is None else packed
+    data["steps"] = written
     return data
-
-
-def _held_to_json(path: StepPath, step: StepState | Packed) -> Json:
-    return step if isinstance(step, list) else _step_to_json(path, step)
-
-
-def _step_to_json(path: StepPath, step: StepState) -> Json:
-    packed = pack(step) if in_loop(path) else None
-    return step_to_json(step) if packed is None else packed
 
 
 def state_from_json(data: Json) -> State:
     """The inverse of `state_to_json`."""
-    values = _from_json(_STATE, data, "steps")
     raw: dict[StepPath, Json] = data["steps"]
-    if any(type(step) is list for step in raw.values()):
-        held = {path: _held_from_json(step) for path, step in raw.items()}
-        return State(steps=PackedSteps(held), **values)
-    return State(steps={path: step_from_json(step) for path, step in raw.items()}, **values)
+    steps = read({path: _held_from_json(step) for path, step in raw.items()})
+    return State(steps=steps, **_from_json(_STATE, data, "steps"))
 
 
 def _held_from_json(step: Json) -> StepState | Packed:
