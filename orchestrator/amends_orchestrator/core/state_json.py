@@ -14,6 +14,7 @@ from amends_orchestrator.core.journal_rows import (
     failure_from_json,
     failure_to_json,
 )
+from amends_orchestrator.core.metering import meter_from_json, meter_to_json
 from amends_orchestrator.core.packed import Packed, copy_of, pack, read
 from amends_orchestrator.core.state import (
     IDLE,
@@ -132,6 +133,7 @@ _STATE: Final = _Form(
         "stop": (failure_to_json, failure_from_json),
         "failure": (failure_to_json, failure_from_json),
         "ended": (str, SagaStatus),
+        "meter": (meter_to_json, meter_from_json),
         "asked": (_asked_to_json, _asked_from_json),
         "kept": (_kept_to_json, _kept_from_json),
     },
