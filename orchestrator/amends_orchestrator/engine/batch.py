@@ -20,7 +20,7 @@ from amends_contracts.names import SagaId
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator import core
 from amends_orchestrator.core.decision import Decision, JournalRow, Missing, Refused
-from amends_orchestrator.core.inputs import Fault, Input, StartRequested
+from amends_orchestrator.core.inputs import Asked, Fault, Input, StartRequested
 from amends_orchestrator.core.state import TERMINAL, Identity
 from amends_orchestrator.engine.catalog import Catalog, Registered
 from amends_orchestrator.engine.counters import Counters
@@ -232,20 +232,22 @@ class Assembly:
             self._begin(key, work)
 
     def _again(self, work: ForStart, saga_id: SagaId | None, *, same: bool) -> None:
-        """A start whose key is taken. Its own id there means: our commit in doubt had come true."""
-        result: Result
+        """A start whose key is taken. Its own id there means: our commit in doubt had come true.
+
+        A step of another saga asks who took the key, in the next batch: it was read before that.
+        """
         if saga_id is None:
             detail = f"the saga with key {work.start.key!r} was cancelled before it started"
-            result = Refused(type=ProblemType.WRONG_STATE, detail=detail)
-        elif same:
-            result = StartAnswer(saga_id, created=saga_id == work.saga_id)
-        else:
+            self._refuse_start(work, Refused(type=ProblemType.WRONG_STATE, detail=detail))
+        elif not same:
             detail = f"key {work.start.key!r} was used with another input, by saga {saga_id}"
-            result = Refused(type=ProblemType.KEY_CONFLICT, detail=detail)
-        if isinstance(result, Refused):
-            self._refuse_start(work, result)
+            self._refuse_start(work, Refused(type=ProblemType.KEY_CONFLICT, detail=detail))
+        elif work.asked is not None:
+            asked = ForSaga(saga_id=saga_id, message=Asked(asker=work.asked), handle=work.handle)
+            self._leftover.append(asked)
         else:
-            self._results.append((work, result))
+            answer = StartAnswer(saga_id, created=saga_id == work.saga_id)
+            self._results.append((work, answer))
 
     def _refuse_start(self, work: ForStart, refused: Refused) -> None:
         """Nothing was started; a step of another saga that waits for it is told so."""
@@ -342,14 +344,21 @@ class Assembly:
             if isinstance(answer, Decision):
                 slot.apply(answer)
                 self._decided.append((work.message, answer))
+            elif isinstance(answer, core.ChildReply):
+                self._messages.append(self._dispatcher.reply(answer))
+                answer = Replied()
             self._results.append((work, answer))
             if work.due is not None:
                 self._woken.append((work.due, slot))
         return frozenset()
 
-    def _answer(self, slot: _Slot, message: Input) -> Decision | Refused | Missing:
+    def _answer(
+        self, slot: _Slot, message: Input
+    ) -> Decision | Refused | Missing | core.ChildReply:
         """What the core says; an exception there parks this saga and nothing else."""
         plan, now = slot.registered.plan, self._loaded.now
+        if isinstance(message, Asked) and slot.saga.status in TERMINAL:
+            return core.end_of(slot.saga, message.asker, slot.values)
         try:
             answer = core.decide(plan, slot.saga, slot.values, message, now)
             if isinstance(answer, Decision):
