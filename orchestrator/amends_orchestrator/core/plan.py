@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final, TypeAlias
 
 from amends_contracts import definition as document
-from amends_contracts.definition import Definition, Retry, Schema
+from amends_contracts.definition import Definition, Rate, Retry, Schema
 from amends_contracts.expressions import parse_expression, parse_template
 from amends_contracts.messages import Effect, Json, Reversal
 from amends_contracts.names import START_SAGA, UNDO_SAGA, StepPath, service_of
@@ -53,6 +53,17 @@ class Undo:
     verify: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LimitNode:
+    """Which permit each attempt of an action needs."""
+
+    pool: str
+    key: CompiledTemplate | None
+    concurrency: int | None
+    rate: Rate | None
+    total: int | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ActionNode:
     """A command to a participant."""
@@ -73,6 +84,7 @@ class ActionNode:
     undo: Undo | None
     """There exactly if the action is compensatable."""
     compensable_for: timedelta | None
+    limit: LimitNode | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -399,6 +411,19 @@ class _Compiler:
             pivot=step.pivot,
             undo=self.undo(step, names) if reversal is Reversal.COMPENSATABLE else None,
             compensable_for=step.compensable_for,
+            limit=self.limit(step, names),
+        )
+
+    def limit(self, step: document.Action, names: frozenset[str]) -> LimitNode | None:
+        limit = step.limit
+        if limit is None:
+            return None
+        return LimitNode(
+            pool=limit.name or service_of(step.command),
+            key=None if limit.key is None else self.template(limit.key, names),
+            concurrency=limit.concurrency,
+            rate=limit.rate,
+            total=limit.total,
         )
 
     def child(self, step: document.ChildSaga, names: frozenset[str]) -> ActionNode:
@@ -422,6 +447,7 @@ class _Compiler:
                 UNDO_SAGA, None, document.UNDO_RETRY_DEFAULT, CHILD_ASKED_AGAIN, verify=False
             ),
             compensable_for=None,
+            limit=None,
         )
 
     def undo(self, step: document.Action, names: frozenset[str]) -> Undo:
