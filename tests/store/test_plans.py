@@ -31,7 +31,8 @@ READ_WHOLE = {"claim_outbox": "outbox_pkey", "stray_outbox": "outbox_pkey", "out
 INDEXES = {
     "load": {"saga_pkey", "start_key_pkey"},
     "journal_values": {"journal_pkey"},
-    "commit_batch": {"saga_pkey", "outbox_pkey", "permit_pkey"},
+    "commit_batch": {"saga_pkey", "outbox_pkey"},
+    "commit_batch_with_permits": {"saga_pkey", "outbox_pkey", "permit_pkey"},
     "settle_outbox": {"outbox_pkey"},
     "outbox_row": {"outbox_pkey"},
     "journal_witness": {"journal_pkey"},

@@ -250,6 +250,8 @@ class Plan:
     """Steps marked as pivot, in the order of the document."""
     awaited: frozenset[str]
     """Events that some step awaits."""
+    limited: bool
+    """Whether any step needs a permit."""
 
     def node_of(self, path: str) -> Node | None:
         """The node of a step path: what stands after the last dot, without its instance."""
@@ -303,6 +305,7 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
         savepoints=any(place.plans for place in compiler.places.values()),
         pivots=tuple(pivots),
         awaited=frozenset(n.event for n in walk(root) if isinstance(n, AwaitNode)),
+        limited=any(isinstance(n, ActionNode) and n.limit for n in walk(root)),
     )
 
 

@@ -98,11 +98,13 @@ class Work:
         row = to_row(event, self.seq, self.now)
         self.rows.append(row)
         self._fresh[row.seq] = row.data
-        before = None if row.step is None else self.draft.steps.get(row.step)
-        self.draft.apply(event, row.seq, row.at)
-        if row.step is not None:
+        if self.plan.limited and row.step is not None:
+            before = self.draft.steps.get(row.step)
+            self.draft.apply(event, row.seq, row.at)
             after = self.draft.steps.get(row.step)
             self.permits += permit_changes(row.step, event, before, after)
+        else:
+            self.draft.apply(event, row.seq, row.at)
         if self.plan.events:
             self._notify(event)
 

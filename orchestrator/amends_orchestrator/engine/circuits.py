@@ -94,6 +94,8 @@ class Circuits:
 
     def decided(self, message: Input | None, decision: Decision) -> None:
         """Learn from a decision that is committed: what came, and whether a canary went out."""
+        if not self._known and (message is None or _is_good(message)):
+            return
         for service, good in self._outcomes(message, decision):
             self._learn(service, good=good)
         if self._known:
@@ -131,7 +133,7 @@ class Circuits:
         """Which participants answered, and which did not."""
         match message:
             case ReplyReceived():
-                yield message.service, message.outcome is not Outcome.UNKNOWN
+                yield message.service, _is_good(message)
             case Returned() | DeadLettered():
                 yield from self._silent(decision, {message.path})
             case Woke():
@@ -180,6 +182,10 @@ class View:
                 if send.op is Op.ACTION and service in self._trying:
                     self._trying.discard(service)
                     self._sick[service] = timedelta(seconds=PAUSE_S)
+
+
+def _is_good(message: Input) -> bool:
+    return isinstance(message, ReplyReceived) and message.outcome is not Outcome.UNKNOWN
 
 
 def _is_timeout(row: JournalRow) -> bool:

@@ -26,7 +26,6 @@ from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
 from amends_orchestrator.engine.ports import (
-    NO_PERMITS,
     Clock,
     Store,
     StoreUnavailable,
@@ -172,7 +171,7 @@ class Intake:
         self._counters.commands += len(assembled.messages)
         if (batch := assembled.batch) is not None:
             self._relay.settle(Settlements(batch.outbox_settled, batch.outbox_rewritten))
-            if any(write.permits is not NO_PERMITS for write in batch.sagas):
+            if batch.permits:
                 self._granting.look()
         if assembled.messages:
             self._relay.accept(durable.outbox_id, assembled.messages, published=durable.found)

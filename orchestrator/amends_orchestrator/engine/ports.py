@@ -115,6 +115,11 @@ class Batch:
     outbox_rewritten: tuple[OutboxWrite, ...] = ()
     """Own outbox rows of which only these messages are still open."""
 
+    @property
+    def permits(self) -> bool:
+        """Whether a saga of it asks for a permit, takes one or gives one back."""
+        return any(write.permits is not NO_PERMITS for write in self.sagas)
+
 
 class Conflict(Exception):
     """A seq was not the loaded one, or a start key exists: nothing was written, load again."""

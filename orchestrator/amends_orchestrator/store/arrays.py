@@ -36,7 +36,6 @@ def batch_arrays(batch: Batch) -> dict[str, Any]:
         **outbox_arrays("outbox", () if batch.outbox is None else (batch.outbox,)),
         **outbox_arrays("rewritten", batch.outbox_rewritten),
         "settled": batch.outbox_settled,
-        **_permits([w for w in batch.sagas if w.permits is not NO_PERMITS]),
     }
 
 
@@ -133,7 +132,9 @@ def _labels(writes: Sequence[SagaWrite]) -> dict[str, Any]:
     }
 
 
-def _permits(writes: Sequence[SagaWrite]) -> dict[str, Any]:
+def permit_arrays(batch: Batch) -> dict[str, Any]:
+    """Those that `commit_batch_with_permits` has besides."""
+    writes = [write for write in batch.sagas if write.permits is not NO_PERMITS]
     asked = [(w.identity, ask) for w in writes for ask in w.permits.asked]
     taken = [(w.identity.saga_id, *permit) for w in writes for permit in w.permits.taken]
     returned = [(w.identity.saga_id, *permit) for w in writes for permit in w.permits.returned]

@@ -43,7 +43,7 @@ from amends_orchestrator.engine.ports import (
     Tick,
 )
 from amends_orchestrator.store import opening, queries, signals
-from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays
+from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays, permit_arrays
 from amends_orchestrator.store.database import Database, close_engine, open_engine
 from amends_orchestrator.store.hello import commands_from_json, commands_to_json
 from amends_orchestrator.store.schedules import schedule_of
@@ -143,7 +143,12 @@ class PostgresStore:
 
     async def commit(self, batch: Batch) -> None:
         """All or nothing."""
-        await self._database.fetch(HOT["commit_batch"], **batch_arrays(batch))
+        arrays = batch_arrays(batch)
+        if batch.permits:
+            arrays |= permit_arrays(batch)
+            await self._database.fetch(HOT["commit_batch_with_permits"], **arrays)
+        else:
+            await self._database.fetch(HOT["commit_batch"], **arrays)
 
     async def committed(self, outbox_id: UUID) -> bool:
         """After a commit in doubt: whether its outbox row is there."""

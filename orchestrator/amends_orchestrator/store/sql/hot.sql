@@ -42,7 +42,8 @@ JOIN amends.journal AS j ON (j.saga_id, j.seq) = (wanted.saga_id, wanted.seq);
 -- three run before the other parts, so that a lost race or a repeated commit is never taken for a
 -- wrong journal row. Sagas are given in the order of their ids, keys in theirs, and so are locked
 -- in one order by everybody. `wake_at` only ever comes nearer here; it goes when the saga ends.
--- Permits are asked for, taken and given back with the decision, or not at all.
+-- Permits are asked for, taken and given back with the decision, or not at all; a batch without
+-- any is spared that part.
 WITH changed AS (
     UPDATE amends.saga AS s
     SET seq = c.seq,
@@ -111,8 +112,9 @@ rewritten AS (
          AS r (id, n, body)
     WHERE o.id = ANY (:rewritten_id::uuid[]) AND o.id = r.id
       AND o.orchestrator = :orchestrator::uuid
-),
-asked AS (
+)
+-- with permits:
+, asked AS (
     INSERT INTO amends.permit (saga_id, step, ask, pool, tenant, key, asked_at,
                                concurrency, rate_count, rate_per, total)
     SELECT a.saga_id, a.step, a.ask, a.pool, a.tenant, a.key, a.asked_at,
@@ -141,6 +143,7 @@ returned AS (
          AS r (saga_id, step, ask)
     WHERE (p.saga_id, p.step, p.ask) = (r.saga_id, r.step, r.ask)
 )
+-- end
 SELECT amends.fence(
     (SELECT count(*) FROM changed)
         + (SELECT count(*) FROM started) + (SELECT count(*) FROM keyed),
