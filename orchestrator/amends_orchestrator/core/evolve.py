@@ -5,8 +5,8 @@ the immutable state. Nothing outside the core sees a draft.
 """
 
 from collections.abc import Iterable
-from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from typing import assert_never
 
 from amends_contracts.names import StepPath
@@ -94,7 +94,7 @@ class Draft:
 
     def freeze(self) -> State:
         """The immutable state; the draft must not be used afterwards."""
-        return State(**{name: getattr(self, name) for name in _STATE})
+        return State._make(_members(self))
 
     def apply(self, event: Event, seq: int, at: datetime) -> None:
         """Apply one fact, which stands (or will stand) in row `seq`."""
@@ -156,7 +156,7 @@ class Draft:
         (self.open.add if self.steps[event.path].is_open else self.open.discard)(event.path)
 
 
-_STATE = tuple(member.name for member in fields(State))
+_members = attrgetter(*State._fields)
 
 
 def _next(step: StepState | None, event: Event) -> StepStatus:

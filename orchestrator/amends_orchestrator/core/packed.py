@@ -37,6 +37,8 @@ _CODES: Final[Mapping[str, tuple[StepStatus, bool]]] = {
 _CODE_OF: Final[Mapping[tuple[StepStatus, bool], str]] = {
     meaning: code for code, meaning in _CODES.items()
 }
+_OUTPUT: Final = 2
+"""Where `output_seq` stands."""
 _DONE: Final = frozenset("sk")
 _SENT: Final = frozenset("rbd")
 """Under way: its action (`r`), or its compensation."""
@@ -136,6 +138,13 @@ class PackedSteps(UnreadSteps):
         step = self._held.get(path)
         return isinstance(step, list) and step[0] in _DONE
 
+    def output_seq(self, path: StepPath) -> int:
+        """The row with a step's output; 0 if there is none."""
+        step = self._held.get(path)
+        if isinstance(step, list):
+            return int(step[_OUTPUT]) if len(step) > _OUTPUT else 0
+        return 0 if step is None else step.output_seq
+
     def unpacked(self) -> Iterator[tuple[StepPath, StepState]]:
         """All that are not packed: in those that are, nothing is open."""
         for path in self._loose:
@@ -156,8 +165,17 @@ def read(raw: Mapping[StepPath, StepState | Packed]) -> PackedSteps:
         elif step[0] in _SENT:
             held[path], loose[path] = unpack(step), None
         else:
+            assert step[0] in _CODES, f"{path}: {step[0]!r} is the code of a newer release"
             held[path] = step
     return PackedSteps(held, loose)
+
+
+def output_seq_of(steps: Mapping[StepPath, StepState], path: StepPath) -> int:
+    """The row with a step's output; 0 if there is none."""
+    if isinstance(steps, PackedSteps):
+        return steps.output_seq(path)
+    step = steps.get(path)
+    return 0 if step is None else step.output_seq
 
 
 def copy_of(steps: Mapping[StepPath, StepState]) -> PackedSteps:
