@@ -49,15 +49,35 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 def pack(step: StepState) -> Packed | None:
     """The short form of a step; None if there is more to say of it."""
     code = _CODE_OF.get((step.status, step.known))
-    if code is None:
+    if code is None or step[_STEP_REST:] != _PLAIN_STEP:
         return None
     action, undo = step.action, step.undo
-    due = _micros(action.due if code == "r" else undo.due) if code in _SENT else 0
+    if not (
+        _is_plain(action, sent=code == "r") and _is_plain(undo, sent=code in _SENT and code != "r")
+    ):
+        return None
+    due = action.due or undo.due
     packed: Packed = [code, step.input_seq, step.output_seq, step.undo_seq]
-    packed += (action.attempt, _micros(action.sent_at), undo.attempt, _micros(undo.sent_at), due)
+    packed += (action.attempt, _micros(action.sent_at), undo.attempt, _micros(undo.sent_at))
+    packed.append(_micros(due))
     while packed[-1] == 0:
         packed.pop()
-    return packed if unpack(packed) == step else None
+    return packed
+
+
+_STEP_REST: Final = StepState._fields.index("known") + 1
+_PLAIN_STEP: Final = StepState(StepStatus.SUCCEEDED)[_STEP_REST:]
+
+
+def _is_plain(op: OpState, *, sent: bool) -> bool:
+    """Whether its attempt, when it was sent, and when it is due say all of it."""
+    if op is IDLE:
+        return not sent
+    if sent:
+        return op.due is not None and op == OpState(
+            op.attempt, 0, Doing.SENT, op.due, sent_at=op.sent_at
+        )
+    return op == OpState(op.attempt, sent_at=op.sent_at)
 
 
 def unpack(packed: Packed) -> StepState:
