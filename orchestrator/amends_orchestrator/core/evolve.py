@@ -15,6 +15,7 @@ from amends_orchestrator.core import journal as j
 from amends_orchestrator.core import journal_signals as s
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.evolve_holders import hold
+from amends_orchestrator.core.evolve_metered import metered
 from amends_orchestrator.core.evolve_saga import apply_saga, grant
 from amends_orchestrator.core.evolve_signals import apply_await, receive
 from amends_orchestrator.core.evolve_undo import apply_adopted
@@ -51,6 +52,7 @@ class Draft:
         "full",
         "interrupt_at",
         "kept",
+        "meter",
         "open",
         "output_seq",
         "pivot",
@@ -87,6 +89,7 @@ class Draft:
         self.kept = state.kept
         self.undoes, self.undoes_key = state.undoes, state.undoes_key
         self.asked = state.asked
+        self.meter = state.meter
         self.ended = state.ended
 
     def freeze(self) -> State:
@@ -96,6 +99,7 @@ class Draft:
     def apply(self, event: Event, seq: int, at: datetime) -> None:
         """Apply one fact, which stands (or will stand) in row `seq`."""
         self.at = at
+        self.meter = metered(self.meter, event)
         match event:
             case (
                 j.StepDispatched()

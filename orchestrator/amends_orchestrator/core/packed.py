@@ -185,6 +185,7 @@ def read(raw: Mapping[StepPath, StepState | Packed]) -> PackedSteps:
         elif step[0] in _SENT:
             held[path], loose[path] = unpack(step), None
         else:
+            assert step[0] in _CODES, f"{path}: {step[0]!r} is the code of a newer release"
             held[path] = step
     return PackedSteps(held, loose)
 

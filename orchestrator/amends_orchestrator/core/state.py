@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from amends_contracts.names import Op, SagaId, StepPath
+from amends_orchestrator.core.metering import UNUSED, Meter
 
 
 class SagaStatus(StrEnum):
@@ -288,6 +289,8 @@ class State(NamedTuple):
     """Rows of all signals that came, by id: a repetition is known by it."""
     kept: Mapping[str, tuple[int, ...]] = _NOTHING_KEPT
     """Rows of those that no step has taken, by event, in the order in which they came."""
+    meter: Meter = UNUSED
+    """What model calls have spent and reserved."""
     asked: tuple[Asker, ...] = ()
     """Who waits for its end, at most one for each operation of a step."""
     undoes: SagaId | None = None

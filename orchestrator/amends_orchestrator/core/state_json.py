@@ -14,6 +14,7 @@ from amends_orchestrator.core.journal_rows import (
     failure_from_json,
     failure_to_json,
 )
+from amends_orchestrator.core.metering import meter_from_json, meter_to_json
 from amends_orchestrator.core.packed import Packed, copy_of, pack, read
 from amends_orchestrator.core.state import (
     IDLE,
@@ -36,6 +37,14 @@ _TIME: Final[_Pair] = (datetime.isoformat, datetime.fromisoformat)
 _PLAIN: Final[_Pair] = (None, None)
 
 
+_ELSEWHERE: Final = frozenset({"status", "steps", "at"})
+"""Members that are read apart."""
+
+
+class UnknownState(ValueError):
+    """A newer release remembers something of this saga: it is refused here, not overlooked."""
+
+
 class _Form:
     """How the members of one type are written; what equals its default is not."""
 
@@ -53,12 +62,15 @@ class _Form:
         return data
 
     def from_json(self, data: Mapping[str, Json]) -> dict[str, Any]:
+        """What is written; UnknownState for a member that is not ours."""
         decoders = self.decoders
         read: dict[str, Any] = {}
         for name, value in data.items():
             if name in decoders:
                 decode = decoders[name]
                 read[name] = value if decode is None else decode(value)
+            elif name not in _ELSEWHERE:
+                raise UnknownState(f"member {name!r} of a state is not known here")
         return read
 
 
@@ -121,6 +133,7 @@ _STATE: Final = _Form(
         "stop": (failure_to_json, failure_from_json),
         "failure": (failure_to_json, failure_from_json),
         "ended": (str, SagaStatus),
+        "meter": (meter_to_json, meter_from_json),
         "asked": (_asked_to_json, _asked_from_json),
         "kept": (_kept_to_json, _kept_from_json),
     },
