@@ -5,10 +5,11 @@ whose command is under way, its timeout too. In the state's JSON it is then a sh
 state that was read, one that is over stays so until somebody looks at it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias, TypeVar, overload
+from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 
+from amends_contracts.messages import Json
 from amends_contracts.names import StepPath
 from amends_orchestrator.core.state import (
     IDLE,
@@ -175,18 +176,18 @@ class PackedSteps(UnreadSteps):
         return self._held
 
 
-def read(raw: Mapping[StepPath, StepState | Packed]) -> PackedSteps:
-    """Steps of which those that are over stay packed."""
+def read(raw: Mapping[StepPath, Json], step_from_json: Callable[[Json], StepState]) -> PackedSteps:
+    """Steps of which those that are over stay packed; `step_from_json` reads the long form."""
     held: dict[StepPath, StepState | Packed] = {}
     loose: dict[StepPath, None] = {}
     for path, step in raw.items():
         if not isinstance(step, list):
-            held[path], loose[path] = step, None
+            held[path], loose[path] = step_from_json(step), None
         elif step[0] in _SENT:
-            held[path], loose[path] = unpack(step), None
+            held[path], loose[path] = unpack(cast(Packed, step)), None
         else:
             assert step[0] in _CODES, f"{path}: {step[0]!r} is the code of a newer release"
-            held[path] = step
+            held[path] = cast(Packed, step)
     return PackedSteps(held, loose)
 
 
@@ -198,8 +199,13 @@ def output_seq_of(steps: Mapping[StepPath, StepState], path: StepPath) -> int:
     return 0 if step is None else step.output_seq
 
 
-def copy_of(steps: Mapping[StepPath, StepState]) -> PackedSteps:
-    """Steps to work on."""
+def known(steps: Mapping[StepPath, StepState]) -> PackedSteps:
+    """The same steps, to look at."""
     if isinstance(steps, PackedSteps):
-        return steps.copy()
+        return steps
     return PackedSteps(dict(steps), dict.fromkeys(steps))
+
+
+def copy_of(steps: Mapping[StepPath, StepState]) -> PackedSteps:
+    """The same steps, to work on."""
+    return known(steps).copy()

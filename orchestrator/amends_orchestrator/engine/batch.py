@@ -71,7 +71,8 @@ class _Slot:
     def apply(self, decision: Decision) -> None:
         self.saga = decision.saga
         self.rows += decision.rows
-        self.values.add({row.seq: row.data for row in decision.rows})
+        if self.queue:  # more is to be decided on it
+            self.values.add({row.seq: row.data for row in decision.rows})
 
 
 @dataclass(frozen=True, slots=True)
