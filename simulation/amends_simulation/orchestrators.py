@@ -23,6 +23,7 @@ from amends_orchestrator.engine.commit import Committer
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.edge import Edge
+from amends_orchestrator.engine.envelopes import Envelopes
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
 from amends_orchestrator.engine.intake import Intake, Pace
@@ -177,6 +178,7 @@ class Engine(Process):
             partitions=self._holdings.for_starts,
             new_id=self.world.new_id,
         )
+        self._envelopes = Envelopes(TOPOLOGY, clock)
         self.relay = Relay(
             self._link,
             clock,
@@ -185,6 +187,7 @@ class Engine(Process):
             timeout_s=5,
             unsettled_max=8,
             inbox=self.inbox,
+            envelopes=self._envelopes,
         )
         intake = Intake(
             store,
@@ -202,6 +205,7 @@ class Engine(Process):
             relay=self.relay,
             holdings=self._holdings,
             signals=Signals(store, clock, self.inbox),
+            envelopes=self._envelopes,
         )
         self._run(intake, self._leases(store, committer, clock, intake))
 
@@ -414,6 +418,14 @@ class EngineStore:
     async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:
         """As the store does."""
         return await self._store.hellos()
+
+    async def taking_envelopes(self) -> frozenset[str]:
+        """As the store does."""
+        return await self._store.taking_envelopes()
+
+    async def note_singly(self, tenant: str, who: str, service: str) -> None:
+        """As the store does."""
+        await self._store.note_singly(tenant, who, service)
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
         """As the store does."""

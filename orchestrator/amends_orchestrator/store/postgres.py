@@ -44,6 +44,8 @@ from amends_orchestrator.store.hello import commands_from_json, commands_to_json
 HOT: Final = queries.load("hot")
 LEASE: Final = queries.load("lease")
 ADMIN: Final = queries.load("admin")
+SERVE_SINGLY: Final = "serve-singly"
+"""In the audit: a service that takes envelopes, and does not answer them."""
 UNREACHABLE: Final = (
     OSError,  # a timeout is one, too
     asyncpg.PostgresError,
@@ -249,6 +251,25 @@ class PostgresStore:
         """What participants' instances say of their commands, oldest first."""
         rows = await self._database.fetch(LEASE["hellos"])
         return [commands_from_json(json.loads(row["commands"])) for row in rows]
+
+    async def taking_envelopes(self) -> frozenset[str]:
+        """Services of which a live instance says that it does."""
+        rows = await self._database.fetch(LEASE["taking_envelopes"])
+        return frozenset(row["service"] for row in rows)
+
+    async def note_singly(self, tenant: str, who: str, service: str) -> None:
+        """A row in the audit, for `amends doctor`."""
+        await self._database.fetch(
+            ADMIN["record"],
+            saga_id=None,
+            tenant=tenant,
+            who=f"orchestrator {who}",
+            action=SERVE_SINGLY,
+            subject=service,
+            step=None,
+            reason="it leaves what is in envelopes unanswered",
+            outcome="done",
+        )
 
     async def keep_signal(self, signal: EarlySignal, most: int) -> KnownStart | Kept:
         """Keep a signal, then look for its saga."""

@@ -149,6 +149,12 @@ ON CONFLICT (service, instance) DO UPDATE
 SET sdk = excluded.sdk, horizon = excluded.horizon, accepts = excluded.accepts,
     commands = excluded.commands, seen_at = excluded.seen_at;
 
+-- name: taking_envelopes
+-- Services of which an instance that was heard lately says that it takes envelopes.
+SELECT DISTINCT service
+FROM amends.participant
+WHERE 'batch' = ANY (accepts) AND seen_at > clock_timestamp() - interval '90 s';
+
 -- name: hellos
 -- What participants say of their commands, oldest first: what an orchestrator knows of outputs.
 SELECT commands::text AS commands FROM amends.participant ORDER BY seen_at;
