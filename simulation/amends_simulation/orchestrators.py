@@ -51,6 +51,7 @@ from amends_orchestrator.engine.work import ForSaga
 from amends_orchestrator.store.memory import MemoryStore
 from amends_simulation.broker import TOPOLOGY, Broker, Link
 from amends_simulation.schedule import Point
+from amends_simulation.services import APPS
 from amends_simulation.world import Process, World
 
 T = TypeVar("T")
@@ -179,6 +180,7 @@ class Engine(Process):
             new_id=self.world.new_id,
         )
         self._envelopes = Envelopes(TOPOLOGY, clock)
+        self._learn()
         self.relay = Relay(
             self._link,
             clock,
@@ -241,7 +243,13 @@ class Engine(Process):
 
     def look_in(self, seconds: float) -> None:
         """Look at leases and at what is due."""
+        self._learn()
         self._holdings.look_in(seconds)
+
+    def _learn(self) -> None:
+        """Where services share transactions, they take envelopes."""
+        if self.world.schedule.groups:
+            self._envelopes.learn(APPS)
 
     def crashed(self) -> None:
         """Its lease runs out; another process is started."""
