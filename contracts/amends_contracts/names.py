@@ -6,6 +6,7 @@ or takes apart such a string.
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NewType
 
 SagaId = NewType("SagaId", str)
@@ -47,6 +48,7 @@ class Op(StrEnum):
     FORGET = "forget"
 
 
+_OPS: Final = {op.value: op for op in Op}
 ENGINE: Final = "amends"
 """The reserved service: the orchestrator itself, which runs child sagas."""
 MODELS: Final = "llm"
@@ -65,11 +67,13 @@ def is_name(text: str) -> bool:
     return _name_match(text) is not None
 
 
+@lru_cache(maxsize=4096)
 def is_command_name(text: str) -> bool:
     """Whether `text` has the form `<service>.<verb>`."""
     return _command_match(text) is not None
 
 
+@lru_cache(maxsize=4096)
 def is_step_path(text: str) -> bool:
     """Whether `text` is a step path of at most 160 bytes."""
     return len(text) <= STEP_PATH_BYTES_MAX and _path_match(text) is not None
@@ -125,7 +129,7 @@ def split_key(key: str) -> tuple[SagaId, StepPath | None, Op]:
     path, slash, op = rest.rpartition("/")
     if not saga_id or not slash or not is_step_path(path):
         raise ValueError(f"not an idempotency key: {key!r}")
-    return SagaId(saga_id), StepPath(path), Op(op)
+    return SagaId(saga_id), StepPath(path), _OPS[op] if op in _OPS else Op(op)
 
 
 def message_id_of(saga_id: SagaId, path: StepPath, op: Op, attempt: int) -> MessageId:
@@ -138,6 +142,7 @@ def reply_routing_key(service: str, partition: int) -> str:
     return f"reply.{service}.{partition:02d}"
 
 
+@lru_cache(maxsize=4096)
 def split_reply_routing_key(routing_key: str) -> tuple[str, int]:
     """Service and partition of a reply's routing key; ValueError for any other text."""
     parts = routing_key.split(".")

@@ -21,6 +21,10 @@ from amends_contracts.topology import Topology
 BATCH_MEMBERS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 1024 * 1024
 _PROPERTIES: Final = ("message_id", "correlation_id", "reply_to", "type", "content_type")
+_KNOWN: Final = frozenset(_PROPERTIES)
+_ONLY_TEXTS: Final = {str}
+_CONTAINERS: Final = frozenset({dict, list})
+_OPS: Final = {op.value: op for op in Op}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,21 +156,24 @@ def _body(value: Json) -> bytes:
 
 
 def _command_key(name: str | None, headers: Mapping[str, Any]) -> str:
-    try:
-        return command_routing_key(name or "", Op(headers.get(OP)))
-    except ValueError:
-        raise refused(f"header {OP}", " | ".join(Op), headers.get(OP)) from None
+    op: object = headers.get(OP)
+    if not isinstance(op, str) or op not in _OPS:
+        raise refused(f"header {OP}", " | ".join(Op), op)
+    return command_routing_key(name or "", _OPS[op])
 
 
 def _texts(properties: dict[str, Any]) -> dict[str, str]:
+    if properties.keys() <= _KNOWN and set(map(type, properties.values())) == _ONLY_TEXTS:
+        return properties
     for name, value in properties.items():
-        if name not in _PROPERTIES or not isinstance(value, str):
+        if name not in _KNOWN or not isinstance(value, str):
             raise refused("member's properties", f"texts of {', '.join(_PROPERTIES)}", name)
     return properties
 
 
 def _scalars(headers: dict[str, Any]) -> dict[str, Any]:
-    for name, value in headers.items():
-        if value.__class__ is dict or value.__class__ is list:
-            raise refused(f"header {name}", "a text, number or boolean", value)
+    if not _CONTAINERS.isdisjoint(map(type, headers.values())):
+        for name, value in headers.items():
+            if type(value) in _CONTAINERS:
+                raise refused(f"header {name}", "a text, number or boolean", value)
     return headers
