@@ -21,14 +21,21 @@ from amends_contracts.messages import JSON_TYPE
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import ReplyReceived, Woke
+from amends_orchestrator.engine.circuits import Circuits
 from amends_orchestrator.engine.commit import Committer, Durable, Settlements
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.edge import Edge
 from amends_orchestrator.engine.envelopes import Envelopes
+from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
-from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable, Transport
+from amends_orchestrator.engine.ports import (
+    Clock,
+    Store,
+    StoreUnavailable,
+    Transport,
+)
 from amends_orchestrator.engine.reading import Reading
 from amends_orchestrator.engine.relay import Relay
 from amends_orchestrator.engine.signals import Signals
@@ -91,9 +98,13 @@ class Intake:
         holdings: Holdings,
         signals: Signals,
         envelopes: Envelopes,
+        granting: Granting,
+        circuits: Circuits,
     ) -> None:
         self._store = store
         self._transport = transport
+        self._granting = granting
+        self._circuits = circuits
         self._edge = edge
         self._committer = committer
         self._dispatcher = dispatcher
@@ -182,6 +193,8 @@ class Intake:
         self._counters.commands += len(assembled.messages)
         if (batch := assembled.batch) is not None:
             self._relay.settle(Settlements(batch.outbox_settled, batch.outbox_rewritten))
+            if batch.permits:
+                self._granting.look()
         if assembled.messages:
             self._relay.accept(durable.outbox_id, assembled.messages, published=durable.found)
         for message, decision in assembled.decided:
@@ -189,6 +202,7 @@ class Intake:
             self._tracing.decided(identity, message, decision, assembled.now)
             if isinstance(message, Woke):
                 self._envelopes.timed_out(identity.saga_id, decision.rows)
+            self._circuits.decided(message, decision)
         tags: list[DeliveryTag] = []
         for work, result in assembled.results:
             self._tell(work, result)
@@ -263,6 +277,7 @@ class Intake:
         if reading.hello is not None:
             self._edge.learn(reading.hello)
             self._envelopes.heard(reading.hello)
+            self._circuits.heard(reading.hello.service)
             self._tasks.begin(self._quietly(partial(self._store.keep_hello, reading.hello)))
         return not reading.works and not reading.dead_members
 
