@@ -105,7 +105,7 @@ def conform(
     unknown = set(only or ()) - {check.name for check in CHECKS}
     if unknown:
         known = ", ".join(check.name for check in CHECKS)
-        raise _usage(f"--only: there is no check {sorted(unknown)[0]!r}.", f"There are: {known}")
+        raise _usage(f"--only: there is no check {min(unknown)!r}.", f"There are: {known}")
     if not is_name(service):
         raise _usage(f"--service: {service!r} is no name of a service.", "For example: flights")
     if pid is not None and restart is None:

@@ -24,6 +24,8 @@ class Inbox:
     waiting: list[AmqpMessage] = field(default_factory=list[AmqpMessage])
     faults: list[str] = field(default_factory=list[str])
     """What was wrong with the echo of any reply."""
+    before_crash: set[str] = field(default_factory=set[str])
+    """Ids of replies that may come a second time, for their delivery may not be acknowledged."""
     progressed: int = 0
     """How many replies said `progress`; they are none to wait for."""
 
@@ -39,14 +41,14 @@ class Inbox:
         wanted: Counter[Key | None] = Counter(command.key for command in commands)
         example = {command.key: command for command in commands}
         return sum(
-            min(count, sum(_fit(example[key], message) >= _BY_KEY for message in self.waiting))
+            min(count, sum(self._fit(example[key], one) >= _BY_KEY for one in self.waiting))
             for key, count in wanted.items()
         )
 
     def take(self, commands: Sequence[Command]) -> dict[int, Heard]:
         """By place in `commands` the replies, taken out: those that fit best first."""
         fits = [
-            (_fit(command, message), -n, -m)
+            (self._fit(command, message), -n, -m)
             for n, command in enumerate(commands)
             for m, message in enumerate(self.waiting)
         ]
@@ -74,15 +76,16 @@ class Inbox:
         self.faults += echo_faults(command, message, reply)
         return Heard(command, reply)
 
-
-def _fit(command: Command, message: AmqpMessage) -> int:
-    """How well a message fits as the reply to a command; below `_BY_KEY` it is none."""
-    fits = 0
-    if message.message_id == f"{command.message_id}:reply":
-        fits += _BY_ID
-    key = message.headers.get("amends-key")
-    if key == command.key or (key is None and message.correlation_id == command.saga_id):
-        fits += _BY_KEY
-    if str(message.headers.get("amends-attempt")) == str(command.attempt):
-        fits += _BY_ATTEMPT
-    return fits
+    def _fit(self, command: Command, message: AmqpMessage) -> int:
+        """How well a message fits as the reply to a command; below `_BY_KEY` it is none."""
+        fits = 0
+        if message.message_id == f"{command.message_id}:reply":
+            fits += _BY_ID
+        elif message.message_id in self.before_crash:
+            return 0
+        key = message.headers.get("amends-key")
+        if key == command.key or (key is None and message.correlation_id == command.saga_id):
+            fits += _BY_KEY
+        if str(message.headers.get("amends-attempt")) == str(command.attempt):
+            fits += _BY_ATTEMPT
+        return fits

@@ -288,6 +288,7 @@ class Stage:
     async def _crash(self) -> None:
         assert self.keeper is not None
         before = await self.lanes()
+        self.inbox.before_crash |= {f"{message_id}:reply" for message_id in self.sent}
         await self.keeper.kill()
         if not await self._until_fewer(before):
             raise BadRestart(
