@@ -1,0 +1,100 @@
+"""Services that are right pass: a plain one, the SDK with all its effect classes, FastStream."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from faststream.rabbit import RabbitBroker
+
+from amends_orchestrator.conform.examples import read_examples
+from amends_orchestrator.conform.report import Report
+from amends_participants import Participant, create_tables
+from conform.playing import Place, failures, passed, skipped
+from participants.bank import bank
+from participants.running import running, settings_for
+from participants.test_faststream import bank as faststream_bank
+from participants.world import World
+
+ENTRIES = "SELECT count(*) FILTER (WHERE what = 'acted') - count(*) FILTER (WHERE what = 'undone')"
+OBSERVE = f"{ENTRIES} FROM done WHERE key = $1"
+FAILING = "failing: {account: a1, usd: 1, how: failed before}"
+COMMANDS = ("bank.charge", "bank.wire", "bank.post", "bank.shout")
+BANK = "commands:\n" + "".join(f"  {name}:\n    {FAILING}\n" for name in COMMANDS)
+NOT_TOLD = {"turn", "envelopes", "crash-memory", "crash-midway"}
+
+
+async def test_a_plain_service(place: Place) -> None:
+    """It passes, offers neither probe nor ledger and says so, and is as it was before."""
+    async with place.till():
+        report = await place.play()
+    assert (failures(report), report.left) == ({}, ())
+    assert skipped(report) == {
+        "probe": "it does not offer probes, and says so",
+        "ledger": "it does not offer a ledger, and says so",
+        "envelopes": "no hello heard",
+        "crash-memory": "it cannot be killed: give --restart, and --pid",
+        "crash-midway": "it cannot be killed: give --restart, and --pid",
+        "hello": "none was heard; it is optional",
+    }
+
+
+@pytest.mark.slow
+async def test_a_plain_service_that_is_killed(place: Place) -> None:
+    """It remembers all, answers what it was at, and is ended when the run is over."""
+    report = await place.play("crash-memory", "crash-midway", restart=place.restart())
+    assert (failures(report), report.left) == ({}, ())
+    assert {"crash-memory", "crash-midway"} <= passed(report)
+
+
+@asynccontextmanager
+async def serving(place: Place, app: Participant, world: World) -> AsyncGenerator[None]:
+    """A participant of the SDK that says hello often."""
+    async with world.engine.begin() as conn:
+        await create_tables(conn)
+        await world.create(conn)
+    settings = settings_for(place.broker_url, place.database_url, place.prefix, hello_s=0.2)
+    async with running(app, settings):
+        yield
+    await world.engine.dispose()
+
+
+async def play_bank(place: Place, app: Participant, world: World, **more: Any) -> Report:
+    """Play against a bank, told of by its hello and by what makes it fail."""
+    await open_exchanges(place)
+    async with serving(place, app, world):
+        return await place.play(
+            service="bank", observe=OBSERVE, hello_s=20.0, **{"examples": None, **more}
+        )
+
+
+async def open_exchanges(place: Place) -> None:
+    """What an orchestrator declares, so that a participant need not wait."""
+    from amends_amqp.connection import Connection
+    from amends_contracts.topology import Topology
+
+    connection = await Connection.connect(place.broker_url, name="test")
+    for exchange in Topology(place.prefix).exchanges():
+        await connection.declare_exchange(exchange.name, exchange.type)
+    await connection.close()
+
+
+async def test_the_sdk_with_all_classes(place: Place) -> None:
+    """All four effect classes pass what can be played, seen by all three ways."""
+    world = World(place.database_url)
+    examples = read_examples(BANK, "bank")
+    report = await play_bank(place, bank(world), world, examples=examples)
+    assert (failures(report), report.left) == ({}, ())
+    assert set(skipped(report)) <= NOT_TOLD
+    assert report.notes == tuple(
+        f"{name}: effects seen by --observe by key, probe, ledger" for name in sorted(COMMANDS)
+    )
+
+
+async def test_the_faststream_adapter_by_its_hello_alone(place: Place) -> None:
+    """Inputs are made from the schemas that it announces."""
+    world = World(place.database_url)
+    app = faststream_bank(RabbitBroker(place.broker_url), place.prefix)
+    report = await play_bank(place, app, world, observe=None)
+    assert (failures(report), report.left) == ({}, ())
+    assert set(skipped(report)) <= NOT_TOLD
