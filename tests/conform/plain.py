@@ -7,7 +7,7 @@ Its effects are entries: a charge takes 30, a refund gives 30 back, each under t
 import asyncio
 import json
 import os
-from typing import Any
+from typing import Any, cast
 
 import aio_pika
 import asyncpg
@@ -117,7 +117,7 @@ class Plain:
     def read(self, message: AbstractIncomingMessage, header: Any) -> Any:
         """The body, or None if the message cannot be read."""
         try:
-            body = json.loads(message.body)
+            body: Any = json.loads(message.body)
         except ValueError:
             return None
         version = header.get("amends-wire")
@@ -126,7 +126,8 @@ class Plain:
         else:
             known = str(version) == "1"
         named = header.get("amends-op") == "forget" or header.get("amends-key")
-        return body if known and named and isinstance(body, dict) else None
+        whole = known and named and isinstance(body, dict)
+        return cast(Any, body) if whole else None
 
     async def answer(self, message: AbstractIncomingMessage, header: Any, body: Any) -> None:
         """Decide in a transaction, then publish."""

@@ -36,7 +36,7 @@ class Place:
 
     async def play(self, *only: str, reply_s: float = 20.0, **more: Any) -> Report:
         """Play against the till, by default with all that can be seen of it."""
-        asked = {
+        asked: dict[str, Any] = {
             "service": "till",
             "examples": till_examples(),
             "observe": OBSERVE,

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from faststream.rabbit import RabbitBroker
 
+from amends_amqp.connection import Connection
+from amends_contracts.topology import Topology
 from amends_orchestrator.conform.examples import read_examples
 from amends_orchestrator.conform.report import Report
 from amends_participants import Participant, create_tables
@@ -63,16 +65,18 @@ async def play_bank(place: Place, app: Participant, world: World, **more: Any) -
     """Play against a bank, told of by its hello and by what makes it fail."""
     await open_exchanges(place)
     async with serving(place, app, world):
-        return await place.play(
-            service="bank", observe=OBSERVE, hello_s=20.0, **{"examples": None, **more}
-        )
+        asked: dict[str, Any] = {
+            "service": "bank",
+            "examples": None,
+            "observe": OBSERVE,
+            "hello_s": 20.0,
+            **more,
+        }
+        return await place.play(**asked)
 
 
 async def open_exchanges(place: Place) -> None:
     """What an orchestrator declares, so that a participant need not wait."""
-    from amends_amqp.connection import Connection
-    from amends_contracts.topology import Topology
-
     connection = await Connection.connect(place.broker_url, name="test")
     for exchange in Topology(place.prefix).exchanges():
         await connection.declare_exchange(exchange.name, exchange.type)

@@ -1,6 +1,5 @@
 """What was heard, and to which command it belongs, also where the echo is wrong. No IO."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,8 +23,8 @@ class Inbox:
     waiting: list[AmqpMessage] = field(default_factory=list[AmqpMessage])
     faults: list[str] = field(default_factory=list[str])
     """What was wrong with the echo of any reply."""
-    before_crash: set[str] = field(default_factory=set[str])
-    """Ids of replies that may come a second time, for their delivery may not be acknowledged."""
+    sent: set[str] = field(default_factory=set[str])
+    """Message ids of all commands: a reply with the id of one is no other's."""
     progressed: int = 0
     """How many replies said `progress`; they are none to wait for."""
 
@@ -38,17 +37,21 @@ class Inbox:
 
     def answered(self, commands: Sequence[Command]) -> int:
         """How many of the commands have a reply here."""
-        wanted: Counter[Key | None] = Counter(command.key for command in commands)
-        example = {command.key: command for command in commands}
+        by_key: dict[Key | None, list[Command]] = {}
+        for command in commands:
+            by_key.setdefault(command.key, []).append(command)
         return sum(
-            min(count, sum(self._fit(example[key], one) >= _BY_KEY for one in self.waiting))
-            for key, count in wanted.items()
+            min(len(of_key), sum(self._fits_any(of_key, one) for one in self.waiting))
+            for of_key in by_key.values()
         )
 
-    def take(self, commands: Sequence[Command]) -> dict[int, Heard]:
-        """By place in `commands` the replies, taken out: those that fit best first."""
+    def take(self, commands: Sequence[Command], *, all_in: bool) -> dict[int, Heard]:
+        """By place in `commands` the replies, taken out: those that fit best first.
+
+        With `all_in` nothing more is waited for, and what has another's id is taken, too.
+        """
         fits = [
-            (self._fit(command, message), -n, -m)
+            (self._fit(command, message, all_in), -n, -m)
             for n, command in enumerate(commands)
             for m, message in enumerate(self.waiting)
         ]
@@ -76,12 +79,15 @@ class Inbox:
         self.faults += echo_faults(command, message, reply)
         return Heard(command, reply)
 
-    def _fit(self, command: Command, message: AmqpMessage) -> int:
+    def _fits_any(self, commands: Sequence[Command], message: AmqpMessage) -> bool:
+        return any(self._fit(command, message, False) >= _BY_KEY for command in commands)
+
+    def _fit(self, command: Command, message: AmqpMessage, all_in: bool) -> int:
         """How well a message fits as the reply to a command; below `_BY_KEY` it is none."""
         fits = 0
         if message.message_id == f"{command.message_id}:reply":
             fits += _BY_ID
-        elif message.message_id in self.before_crash:
+        elif not all_in and (message.message_id or "").removesuffix(":reply") in self.sent:
             return 0
         key = message.headers.get("amends-key")
         if key == command.key or (key is None and message.correlation_id == command.saga_id):

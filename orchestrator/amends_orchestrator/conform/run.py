@@ -56,7 +56,6 @@ class Options:
     restart: str | None = None
     pid: str | None = None
     waits: Waits = field(default_factory=Waits)
-    service_s: float = SERVICE_S
     hello_s: float | None = None
     """None: as long as one takes, if there is no file of examples."""
     tenant: str = "conform"
@@ -145,7 +144,7 @@ class _Run:
         if stage.keeper is not None and options.pid is None and not await stage.consumed(0):
             self._say(f"starting {options.restart}")
             await stage.keeper.start()
-        if not await stage.consumed(options.service_s):
+        if not await stage.consumed(SERVICE_S):
             raise Nobody(options.service, await self._who(), sorted(stage.strangers))
         within = options.hello_s
         if within is None:
@@ -259,7 +258,7 @@ class _Run:
 
     async def _look_whether_it_lives(self, check: Check) -> None:
         try:
-            lives = await self._stage.consumed(self._options.service_s)
+            lives = await self._stage.consumed(SERVICE_S)
         except (OSError, TimeoutError):
             lives = False
         if not lives:

@@ -93,8 +93,6 @@ class Stage:
     strangers: set[str] = field(default_factory=set[str])
     """Other services that said hello."""
     bad_hellos: list[str] = field(default_factory=list[str])
-    sent: set[str] = field(default_factory=set[str])
-    """Message ids of commands that can be read."""
     buried: set[str] = field(default_factory=set[str])
     """Message ids of what is to go to the dead letters."""
     _speaking: Connection = field(init=False)
@@ -226,6 +224,7 @@ class Stage:
         """Replies to `count` commands, or what there is when the time is over."""
         within = self.waits.recovery_s if recovering else self.waits.reply_s
         dead: set[str] = set()
+        in_time = True
         for _ in range(PROGRESS_MAX + 1):
             progressed = self.inbox.progressed
 
@@ -234,9 +233,10 @@ class Stage:
                 over = self.inbox.answered(commands) + len(dead) >= count
                 return over or self.inbox.progressed > progressed
 
-            if not await self._until(is_over, within) or self.inbox.progressed == progressed:
+            in_time = await self._until(is_over, within)
+            if not in_time or self.inbox.progressed == progressed:
                 break
-        taken = self.inbox.take(commands)
+        taken = self.inbox.take(commands, all_in=not in_time)
         return tuple(
             taken.get(n) or Heard(command, None, self._silence(command, within))
             for n, command in enumerate(commands)
@@ -288,7 +288,6 @@ class Stage:
     async def _crash(self) -> None:
         assert self.keeper is not None
         before = await self.lanes()
-        self.inbox.before_crash |= {f"{message_id}:reply" for message_id in self.sent}
         await self.keeper.kill()
         if not await self._until_fewer(before):
             raise BadRestart(
@@ -318,7 +317,7 @@ class Stage:
         self, command: Command, headers: Mapping[str, HeaderValue] | None = None
     ) -> AmqpMessage:
         message = encode_command(command, self.topology)
-        self.sent.add(command.message_id)
+        self.inbox.sent.add(command.message_id)
         return replace(message, headers={**message.headers, **(headers or {})})
 
     async def _publish(self, messages: Sequence[AmqpMessage]) -> None:
@@ -379,7 +378,7 @@ class Stage:
         self._listening.acknowledge([tag])
         if message.exchange == self.topology.control:
             self._greeted(message)
-        elif message.message_id in self.sent | self.buried:
+        elif message.message_id in self.inbox.sent | self.buried:
             self.dead.append(message)
         self._news.set()
 
