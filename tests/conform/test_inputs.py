@@ -1,4 +1,4 @@
-"""What is known of commands before anything is sent: inputs from schemas, and the file of examples."""
+"""What is known of commands before anything is sent: schemas, and the file of examples."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """The file of examples (`--commands`), and what it and `hello` say together. Reads no file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -118,11 +118,3 @@ def _subject(name: str, example: Example | None, info: CommandInfo | None) -> Su
         probe=probe,
         observe=said.observe,
     )
-
-
-def template(names: Iterable[str], inputs: Mapping[str, Any]) -> str:
-    """The beginning of a file of examples, to be shown to who needs one."""
-    lines = ["commands:"]
-    for name in names:
-        lines += [f"  {name}:", f"    input: {inputs.get(name, '{…}')}"]
-    return "\n".join(lines)

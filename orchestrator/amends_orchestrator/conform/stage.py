@@ -6,6 +6,7 @@ Two queues are its own: one for the replies to its own routing key, one for dead
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
 
@@ -123,9 +124,11 @@ class Stage:
 
     async def open(self) -> None:
         """Connect, see to the exchanges, and listen. Raises OSError, TimeoutError, ValueError."""
-        async with asyncio.timeout(CALL_S):
+        async with asyncio.timeout(CALL_S), AsyncExitStack() as opened:
             self._speaking = await Connection.connect(self.url, name="amends conform/publish")
+            opened.push_async_callback(self._speaking.close)
             self._listening = await Connection.connect(self.url, name="amends conform/consume")
+            opened.push_async_callback(self._listening.close)
             for exchange in self.topology.exchanges():
                 await self._speaking.declare_exchange(exchange.name, exchange.type)
             for queue, receive in zip(self._queues, (self._replied, self._told), strict=True):
@@ -133,17 +136,20 @@ class Stage:
                 for exchange, key in queue.bindings:
                     await self._listening.bind(queue.name, exchange, key)
                 await self._listening.consume(queue.name, PREFETCH, receive)
+            opened.pop_all()
 
     async def close(self) -> None:
-        """Delete the queues and disconnect."""
-        try:
-            async with asyncio.timeout(CALL_S):
-                for queue in self._queues:
-                    await self._listening.delete_queue(queue.name)
-        except (OSError, TimeoutError):
-            pass  # they expire
+        """Disconnect and delete the queues."""
         await self._listening.close()
         await self._speaking.close()
+        try:
+            async with asyncio.timeout(CALL_S):
+                connection = await Connection.connect(self.url, name="amends conform/close")
+                for queue in self._queues:
+                    await connection.delete_queue(queue.name)
+                await connection.close()
+        except (OSError, TimeoutError):
+            pass  # they expire
 
     async def lanes(self) -> tuple[Lane, Lane] | None:
         """The service's two queues; None unless both are there."""
