@@ -32,7 +32,12 @@ def llm(step_id: str, **fields: Any) -> dict[str, Any]:
 
 def answered(said: Said, **usage: Any) -> Said:
     """The same, with what it used."""
-    given: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0, "usd": None, "model": "a:one"} | usage
+    given: dict[str, Any] = {
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "usd": None,
+        "model": "a:one",
+    } | usage
     return Said(said.outcome, {**said.fields, "usage": Usage(**given)})
 
 

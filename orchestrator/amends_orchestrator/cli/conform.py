@@ -25,48 +25,65 @@ LOOKS = {"pass": ("✔", "ok"), "fail": ("✘", "bad"), "skipped": ("·", "quiet
 TEMPLATE = 'commands:\n  {name}:\n    input: {{"…": "…"}}'
 
 
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        help="Its broker, amqp://… (else AMENDS_BROKER_URL, else up.json).",
+        show_default=False,
+    ),
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option("--prefix", help="Of exchange and queue names (else AMENDS_PREFIX, amends)."),
+]
+Commands = Annotated[
+    Path | None,
+    typer.Option("--commands", help="YAML with example inputs: docs/conformance.md."),
+]
+Observe = Annotated[
+    str | None,
+    typer.Option(
+        "--observe",
+        help="SQL or a shell command that gives the number of effects there are; "
+        "of one action's key where it uses $1, or AMENDS_KEY in the shell.",
+    ),
+]
+ObserveDatabase = Annotated[
+    str | None, typer.Option("--observe-database", help="Where that SQL runs, postgresql://…")
+]
+Restart = Annotated[
+    str | None,
+    typer.Option("--restart", help="Shell command that starts the service: it is killed, too."),
+]
+Pid = Annotated[
+    str | None,
+    typer.Option(
+        "--pid",
+        help="The running service's process, or a file with it; else --restart starts it.",
+    ),
+]
+HelloWithin = Annotated[
+    float | None,
+    typer.Option(
+        "--hello-within",
+        min=0,
+        help="Seconds to wait for its hello (default: 35 without --commands, else 0).",
+        show_default=False,
+    ),
+]
+
+
 def conform(
     *,
     service: Annotated[str, typer.Option("--service", help="The service that is checked.")],
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against",
-            help="Its broker, amqp://… (else AMENDS_BROKER_URL, else up.json).",
-            show_default=False,
-        ),
-    ] = None,
-    prefix: Annotated[
-        str | None,
-        typer.Option("--prefix", help="Of exchange and queue names (else AMENDS_PREFIX, amends)."),
-    ] = None,
-    commands: Annotated[
-        Path | None,
-        typer.Option("--commands", help="YAML with example inputs: docs/conformance.md."),
-    ] = None,
-    observe: Annotated[
-        str | None,
-        typer.Option(
-            "--observe",
-            help="SQL or a shell command that gives the number of effects there are; "
-            "of one action's key where it uses $1, or AMENDS_KEY in the shell.",
-        ),
-    ] = None,
-    observe_database: Annotated[
-        str | None,
-        typer.Option("--observe-database", help="Where that SQL runs, postgresql://…"),
-    ] = None,
-    restart: Annotated[
-        str | None,
-        typer.Option("--restart", help="Shell command that starts the service: it is killed, too."),
-    ] = None,
-    pid: Annotated[
-        str | None,
-        typer.Option(
-            "--pid",
-            help="The running service's process, or a file with it; else --restart starts it.",
-        ),
-    ] = None,
+    against: Against = None,
+    prefix: Prefix = None,
+    commands: Commands = None,
+    observe: Observe = None,
+    observe_database: ObserveDatabase = None,
+    restart: Restart = None,
+    pid: Pid = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", help="A check's name; repeat for several.")
     ] = None,
@@ -79,15 +96,7 @@ def conform(
     recovery: Annotated[
         float, typer.Option("--recovery", min=1, help="The same after the service was killed.")
     ] = 90.0,
-    hello_within: Annotated[
-        float | None,
-        typer.Option(
-            "--hello-within",
-            min=0,
-            help="Seconds to wait for its hello (default: 35 without --commands, else 0).",
-            show_default=False,
-        ),
-    ] = None,
+    hello_within: HelloWithin = None,
     tenant: Annotated[str, typer.Option("--tenant", help="As whom commands are sent.")] = "conform",
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML here.")] = None,
     badge: Annotated[Path | None, typer.Option("--badge", help="Write an SVG badge here.")] = None,
@@ -98,18 +107,10 @@ def conform(
     It makes real effects and takes them back: use a service and a broker for tests. Needs neither
     an orchestrator nor a database. Exit code 1 if a promise is broken or an effect stays.
     """
-    from amends_orchestrator.conform.checks import CHECKS
     from amends_orchestrator.conform.run import Options
     from amends_orchestrator.conform.stage import Waits
 
-    unknown = set(only or ()) - {check.name for check in CHECKS}
-    if unknown:
-        known = ", ".join(check.name for check in CHECKS)
-        raise _usage(f"--only: there is no check {min(unknown)!r}.", f"There are: {known}")
-    if not is_name(service):
-        raise _usage(f"--service: {service!r} is no name of a service.", "For example: flights")
-    if pid is not None and restart is None:
-        raise _usage("--pid is killed, and nothing would start it again.", "Give --restart, too.")
+    _refuse(service, only or (), pid=pid, restart=restart)
     asked = Options(
         service=service,
         url=_broker(against),
@@ -129,6 +130,19 @@ def conform(
     output.show(report.to_json(), as_json, lambda: _shown(report))
     if not report.conforms:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _refuse(service: str, only: Sequence[str], *, pid: str | None, restart: str | None) -> None:
+    from amends_orchestrator.conform.checks import CHECKS
+
+    unknown = set(only) - {check.name for check in CHECKS}
+    if unknown:
+        known = ", ".join(check.name for check in CHECKS)
+        raise _usage(f"--only: there is no check {min(unknown)!r}.", f"There are: {known}")
+    if not is_name(service):
+        raise _usage(f"--service: {service!r} is no name of a service.", "For example: flights")
+    if pid is not None and restart is None:
+        raise _usage("--pid is killed, and nothing would start it again.", "Give --restart, too.")
 
 
 def _usage(what: str, do: str) -> CliError:
