@@ -1,12 +1,14 @@
 """The service `till`, plain and right, or wrong in one way that is asked for: see `FLAWS`.
 
-Its effects are entries: a charge takes 30, a refund gives 30 back, each under the action's key.
+With `envelopes` it says hello, announces `batch`, and takes them. Its effects are entries: a charge
+takes 30, a refund gives 30 back, each under the action's key.
 `python -m conform.plain` runs it as a process that can be killed; TILL_FLAW names the flaw.
 """
 
 import asyncio
 import json
 import os
+from dataclasses import dataclass
 from typing import Any, cast
 
 import aio_pika
@@ -54,11 +56,42 @@ FLAWS = frozenset(
 )
 
 
+@dataclass
+class Member:
+    """A message out of an envelope, which is acknowledged as a whole."""
+
+    headers: dict[str, Any]
+    body: bytes
+    type: str
+    message_id: str
+    correlation_id: str
+    reply_to: str
+
+    async def ack(self) -> None:
+        """The envelope is, later."""
+
+    async def reject(self) -> None:
+        """No member of a test is."""
+        raise AssertionError(self)
+
+
+Incoming = AbstractIncomingMessage | Member
+
+
 class Plain:
     """The service, over its own connection and pool."""
 
-    def __init__(self, broker_url: str, database_url: str, prefix: str, flaw: str = "") -> None:
+    def __init__(
+        self,
+        broker_url: str,
+        database_url: str,
+        prefix: str,
+        flaw: str = "",
+        *,
+        envelopes: bool = False,
+    ) -> None:
         assert not flaw or flaw in FLAWS
+        self.envelopes = envelopes
         self.urls = broker_url, database_url
         self.prefix = prefix
         self.flaw = flaw
@@ -91,13 +124,42 @@ class Plain:
             queue = await channel.declare_queue(name, durable=True, arguments=arguments)
             await queue.bind(commands, f"{lane}.till.#")
             await queue.consume(self.receive)
+            if self.envelopes:
+                batch = await channel.declare_queue(f"{name}.batch", durable=True)
+                await batch.bind(f"{self.prefix}.batches", f"{name}.batch")
+                await batch.consume(self.unpack)
+        self.greeting = asyncio.create_task(self.greet(channel)) if self.envelopes else None
+
+    async def greet(self, channel: Any) -> None:
+        """Say hello, often."""
+        control = await channel.get_exchange(f"{self.prefix}.control")
+        hello: dict[str, Any] = {
+            "service": "till",
+            "instance": "till-1",
+            "accepts": ["batch"],
+            "commands": {},
+        }
+        while True:
+            message = aio_pika.Message(json.dumps(hello).encode(), content_type="application/json")
+            await control.publish(message, "hello")
+            await asyncio.sleep(0.2)
+
+    async def unpack(self, message: AbstractIncomingMessage) -> None:
+        """Each member as if it had come alone; the envelope when all are answered."""
+        for one in json.loads(message.body):
+            properties = {k: v for k, v in one["properties"].items() if k != "content_type"}
+            body = json.dumps(one["body"]).encode()
+            await self.receive(Member(headers=one["headers"], body=body, **properties))
+        await message.ack()
 
     async def stop(self) -> None:
         """Disconnect."""
+        if self.greeting is not None:
+            self.greeting.cancel()
         await self.connection.close()
         await self.pool.close()
 
-    async def receive(self, message: AbstractIncomingMessage) -> None:
+    async def receive(self, message: Incoming) -> None:
         """Commit, publish, acknowledge: in this order."""
         header: Any = message.headers
         body = self.read(message, header)
@@ -114,7 +176,7 @@ class Plain:
         if self.flaw != "acknowledges before it replies":
             await message.ack()
 
-    def read(self, message: AbstractIncomingMessage, header: Any) -> Any:
+    def read(self, message: Incoming, header: Any) -> Any:
         """The body, or None if the message cannot be read."""
         try:
             body: Any = json.loads(message.body)
@@ -129,7 +191,7 @@ class Plain:
         whole = known and named and isinstance(body, dict)
         return cast(Any, body) if whole else None
 
-    async def answer(self, message: AbstractIncomingMessage, header: Any, body: Any) -> None:
+    async def answer(self, message: Incoming, header: Any, body: Any) -> None:
         """Decide in a transaction, then publish."""
         op = header["amends-op"]
         if op in {"action", "compensation"} and message.type != "till.charge":
@@ -235,7 +297,7 @@ class Plain:
 
     # --- the reply ------------------------------------------------------------------------------
 
-    async def reply(self, message: AbstractIncomingMessage, header: Any, answer: Any) -> None:
+    async def reply(self, message: Incoming, header: Any, answer: Any) -> None:
         """Echo the delivery; returns when the broker has confirmed."""
         echo = {k: header[k] for k in ("amends-key", "amends-attempt", "amends-token")}
         if self.flaw == "echoes no token":

@@ -60,9 +60,10 @@ class Place:
         return f"{assigned} exec {shlex.quote(sys.executable)} -m conform.plain"
 
     @asynccontextmanager
-    async def till(self, flaw: str = "") -> AsyncGenerator[None]:
+    async def till(self, flaw: str = "", *, envelopes: bool = False) -> AsyncGenerator[None]:
         """The till, serving as soon as there are exchanges."""
-        plain = Plain(self.broker_url, self.database_url, self.prefix, flaw)
+        urls = self.broker_url, self.database_url
+        plain = Plain(*urls, self.prefix, flaw, envelopes=envelopes)
         starting = asyncio.create_task(plain.start())
         try:
             yield

@@ -41,6 +41,14 @@ async def test_a_plain_service(place: Place) -> None:
     }
 
 
+async def test_a_service_that_takes_envelopes(place: Place) -> None:
+    """Its hello announces them; members are answered each by itself."""
+    async with place.till(envelopes=True):
+        report = await place.play("envelopes", hello_s=20.0)
+    assert (failures(report), report.left) == ({}, ())
+    assert {"envelopes", "hello"} <= passed(report)
+
+
 @pytest.mark.slow
 async def test_a_plain_service_that_is_killed(place: Place) -> None:
     """It remembers all, answers what it was at, and is ended when the run is over."""
