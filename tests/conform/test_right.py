@@ -1,5 +1,6 @@
 """Services that are right pass: a plain one, the SDK with all its effect classes, FastStream."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from amends_contracts.topology import Topology
 from amends_orchestrator.conform.examples import read_examples
 from amends_orchestrator.conform.report import Report
 from amends_participants import Participant, create_tables
+from conform.plain import TOTAL
 from conform.playing import Place, failures, passed, skipped
 from participants.bank import bank
 from participants.running import running, settings_for
@@ -23,6 +25,8 @@ OBSERVE = f"{ENTRIES} FROM done WHERE key = $1"
 FAILING = "failing: {account: a1, usd: 1, how: failed before}"
 COMMANDS = ("bank.charge", "bank.wire", "bank.post", "bank.shout")
 BANK = "commands:\n" + "".join(f"  {name}:\n    {FAILING}\n" for name in COMMANDS)
+ANY_EFFECT = """SELECT count(*) > 0 FROM pg_stat_user_tables
+    WHERE relname = 'step' AND pg_relation_size(relid) > 0"""
 NOT_TOLD = {"turn", "envelopes", "crash-memory", "crash-midway"}
 
 
@@ -39,6 +43,39 @@ async def test_a_plain_service(place: Place) -> None:
         "crash-midway": "it cannot be killed: give --restart, and --pid",
         "hello": "none was heard; it is optional",
     }
+
+
+@pytest.mark.parametrize("observe", [TOTAL, None], ids=["a sum of all", "replies alone"])
+async def test_a_plain_service_of_which_less_is_seen(place: Place, observe: str | None) -> None:
+    """Whose effect stands is not told then; the rest is."""
+    async with place.till():
+        report = await place.play(observe=observe)
+    assert (failures(report), report.left) == ({}, ())
+    assert "cannot be seen whose effect stands" in skipped(report)["undo-of-its-own"]
+
+
+async def test_what_cannot_be_undone_is_played_if_it_is_said(place: Place) -> None:
+    """Its effects stay, and it is told how many."""
+    said = "{input: {}, reversal: irreversible, run: true}"
+    examples = read_examples(f"commands: {{till.charge: {said}}}", "till")
+    async with place.till():
+        report = await place.play("duplicates", examples=examples)
+    assert (failures(report), report.left) == ({}, ())
+    assert report.notes[1] == "till.charge: up to 2 effects stay, for it cannot be undone"
+
+
+async def test_a_run_that_is_interrupted_takes_back_what_it_did(place: Place) -> None:
+    """Also what it was at; its queues go with it."""
+    world = World(place.database_url)
+    async with place.till():
+        run = asyncio.create_task(place.play("duplicates", "undo-of-its-own", "race"))
+        while not await world.scalar(ANY_EFFECT):
+            assert not run.done()
+            await asyncio.sleep(0)
+        run.cancel()
+        await asyncio.wait([run])
+        assert (run.cancelled(), await world.scalar(TOTAL)) == (True, 0)
+    await world.engine.dispose()
 
 
 async def test_a_service_that_takes_envelopes(place: Place) -> None:

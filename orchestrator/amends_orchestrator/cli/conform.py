@@ -186,7 +186,7 @@ def _run(asked: "Options", repeat: int) -> "Report":
     except Unreachable as error:
         raise CliError(
             f"{where} cannot be reached: {error}",
-            "Check --against, and that RabbitMQ runs.",
+            "Check --against, that RabbitMQ runs, and that the user may declare exchanges there.",
             exit_code=Exit.UNREACHABLE,
         ) from error
     except Nobody as error:

@@ -66,9 +66,6 @@ def tidied(steps: Iterable[Step]) -> Script[list[str]]:
     """Take back what may stand; what could not be is told."""
     left: list[str] = []
     for step in steps:
-        if not step.subject.undoable:
-            left.append(f"{step.key}: {step.subject.name} cannot be undone")
-            continue
         try:
             yield from undoes(step, rules.ROW_SUCCEEDED, first=TIDY_ATTEMPT)
         except Broken as broken:

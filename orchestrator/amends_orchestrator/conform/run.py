@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-from amends_contracts.messages import Outcome
+from amends_contracts.messages import Outcome, Reversal
 from amends_contracts.names import Key, Op, SagaId
 from amends_contracts.topology import Topology
 from amends_orchestrator.conform import finding_out, rules
@@ -302,7 +302,11 @@ class _Run:
 
     async def _tidy(self) -> list[str]:
         """Take back what may stand."""
-        standing = [self._steps[key] for key in self._steps if key in self._acted - self._undone]
+        standing = [
+            step
+            for key, step in self._steps.items()
+            if step.subject.undoable and key in self._acted - self._undone
+        ]
         if not standing:
             return []
         if self._gone:
@@ -312,7 +316,7 @@ class _Run:
             left = await self._through(finding_out.tidied(standing))
         except (Gone, OSError, TimeoutError) as error:
             return [f"{step.key}: {error}" for step in standing]
-        self._acted.clear()
+        self._undone |= {step.key for step in standing}  # what is left is told once
         return left
 
     async def _changed(self) -> list[str]:
@@ -320,6 +324,8 @@ class _Run:
         look = self._stage.observer.look
         changed: list[str] = []
         for observe, before in self._before.items():
+            if any(self._observe(subject) == observe for subject in self._lasting()):
+                continue
             now = await look(observe, next(iter(self._steps)))
             if now != before:
                 changed.append(f"it was {before:g} and is now {now:g}: {observe}")
@@ -378,7 +384,17 @@ class _Run:
             self._results[-1] = replace(last, verdict=Verdict.SKIPPED, why=why)
 
     def _notes(self, ready: Sequence[tuple[Subject, Abilities]]) -> tuple[str, ...]:
-        return tuple(f"{subject.name}: {_seen_by(can)}" for subject, can in ready)
+        seen = [f"{subject.name}: {_seen_by(can)}" for subject, can in ready]
+        for subject in self._lasting():
+            count = sum(
+                self._steps[key].subject is subject for key in self._acted & set(self._steps)
+            )
+            seen.append(f"{subject.name}: up to {count} effects stay, for it cannot be undone")
+        return tuple(seen)
+
+    def _lasting(self) -> list[Subject]:
+        """The commands that were played although they cannot be undone."""
+        return [one for one in self._played if one.reversal is Reversal.IRREVERSIBLE]
 
 
 def _seen_by(can: Abilities) -> str:

@@ -5,13 +5,15 @@ Two queues are its own: one for the replies to its own routing key, one for dead
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, assert_never
 
 from amends_amqp.connection import Connection
 from amends_amqp.errors import NOT_FOUND, Refused
+from amends_amqp.link import Link
 from amends_contracts.amqp import AmqpMessage, HeaderValue, PublishResult
 from amends_contracts.codec import (
     BadMember,
@@ -44,11 +46,12 @@ from amends_orchestrator.conform.script import (
 )
 
 CALL_S: Final = 10.0
-POLL_S: Final = 0.1
+POLL_S: Final = 0.2
 """Between looks at a queue's consumers: the broker does not say when they come and go."""
 PROGRESS_MAX: Final = 10
 EXPIRES_MS: Final = 15 * 60 * 1000
 PREFETCH: Final = 200
+PUBLISH_TIMES: Final = 3
 
 
 class Gone(Exception):
@@ -96,8 +99,9 @@ class Stage:
     bad_hellos: list[str] = field(default_factory=list[str])
     buried: set[str] = field(default_factory=set[str])
     """Message ids of what is to go to the dead letters."""
-    _speaking: Connection = field(init=False)
-    _listening: Connection = field(init=False)
+    _links: tuple[Link, Link] = field(init=False)
+    """To speak and to listen; made anew when lost."""
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     _returned: set[str] = field(default_factory=set[str])
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -124,45 +128,57 @@ class Stage:
 
     async def open(self) -> None:
         """Connect, see to the exchanges, and listen. Raises OSError, TimeoutError, ValueError."""
-        async with asyncio.timeout(CALL_S), AsyncExitStack() as opened:
-            self._speaking = await Connection.connect(self.url, name="amends conform/publish")
-            opened.push_async_callback(self._speaking.close)
-            self._listening = await Connection.connect(self.url, name="amends conform/consume")
-            opened.push_async_callback(self._listening.close)
+        async with self._asking() as connection:
             for exchange in self.topology.exchanges():
-                await self._speaking.declare_exchange(exchange.name, exchange.type)
-            for queue, receive in zip(self._queues, (self._replied, self._told), strict=True):
-                await self._listening.declare_queue(queue.name, queue.arguments)
-                for exchange, key in queue.bindings:
-                    await self._listening.bind(queue.name, exchange, key)
-                await self._listening.consume(queue.name, PREFETCH, receive)
-            opened.pop_all()
+                await connection.declare_exchange(exchange.name, exchange.type)
+        self._links = (
+            Link(self.url, "amends conform/publish", self._ready_to_speak),
+            Link(self.url, "amends conform/consume", self._listen),
+        )
+        self._tasks += [asyncio.create_task(link.run()) for link in self._links]
+        try:
+            async with asyncio.timeout(CALL_S):
+                for link in self._links:
+                    await link.wait_up()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _ready_to_speak(self, _: Connection) -> None:
+        """Nothing is to be declared for it."""
+
+    async def _listen(self, connection: Connection) -> None:
+        """Declare and consume, again where the connection was lost: queues keep what came."""
+        for queue, heard in zip(self._queues, (self._replied, self._told), strict=True):
+            await connection.declare_queue(queue.name, queue.arguments)
+            for exchange, key in queue.bindings:
+                await connection.bind(queue.name, exchange, key)
+            await connection.consume(
+                queue.name, PREFETCH, partial(self._received, connection, heard)
+            )
 
     async def close(self) -> None:
         """Disconnect and delete the queues."""
-        await self._listening.close()
-        await self._speaking.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            async with asyncio.timeout(CALL_S):
-                connection = await Connection.connect(self.url, name="amends conform/close")
+            async with self._asking() as connection:
                 for queue in self._queues:
                     await connection.delete_queue(queue.name)
-                await connection.close()
         except (OSError, TimeoutError):
             pass  # they expire
 
     async def lanes(self) -> tuple[Lane, Lane] | None:
         """The service's two queues; None unless both are there."""
-        found: list[Lane] = []
-        for name in self._lane_names:
+        do, undo = self._lane_names
+        async with self._asking() as connection:
             try:
-                waiting, consumers = await self._ask(name, {}, passive=True)
+                return await _lane(connection, do), await _lane(connection, undo)
             except Refused as refused:
                 if refused.code != NOT_FOUND:
                     raise
                 return None
-            found.append(Lane(name=name, waiting=waiting, consumers=consumers))
-        return found[0], found[1]
 
     async def consumed(self, within_s: float) -> bool:
         """Whether somebody consumes both queues, or comes to it in time."""
@@ -285,10 +301,11 @@ class Stage:
 
     async def _refusal(self, *, undo: bool) -> str | None:
         queue = self.topology.service_queues(self.service)[undo]
-        try:
-            await self._ask(queue.name, queue.arguments)
-        except Refused as refused:
-            return str(refused)
+        async with self._asking() as connection:
+            try:
+                await connection.declare_queue(queue.name, queue.arguments)
+            except Refused as refused:
+                return str(refused)
         return None
 
     async def _crash(self) -> None:
@@ -327,21 +344,31 @@ class Stage:
         return replace(message, headers={**message.headers, **(headers or {})})
 
     async def _publish(self, messages: Sequence[AmqpMessage]) -> None:
-        results = await self._speaking.publish(messages, CALL_S)
-        if PublishResult.UNKNOWN in results:
-            raise Gone("the broker did not confirm what was published, or went away")
-        for message, result in zip(messages, results, strict=True):
-            if result is PublishResult.RETURNED and message.message_id:
-                self._returned.add(message.message_id)
+        """Until all are confirmed or returned: what is not is published again under its id."""
+        left = list(messages)
+        for _ in range(PUBLISH_TIMES):
+            try:
+                async with asyncio.timeout(CALL_S):
+                    connection = await self._links[0].wait_up()
+            except TimeoutError:
+                break
+            results = await connection.publish(left, CALL_S)
+            for message, result in zip(left, results, strict=True):
+                if result is PublishResult.RETURNED and message.message_id:
+                    self._returned.add(message.message_id)
+            told = zip(left, results, strict=True)
+            left = [message for message, result in told if result is PublishResult.UNKNOWN]
+            if not left:
+                return
+        raise Gone("the broker does not confirm what is published, or went away")
 
-    async def _ask(
-        self, queue: str, arguments: Mapping[str, Any], *, passive: bool = False
-    ) -> tuple[int, int]:
-        """Declare on a connection of its own: a refusal costs it."""
+    @asynccontextmanager
+    async def _asking(self) -> AsyncGenerator[Connection]:
+        """A connection for a question whose refusal costs it."""
         async with asyncio.timeout(CALL_S):
             connection = await Connection.connect(self.url, name="amends conform/ask")
             try:
-                return await connection.declare_queue(queue, arguments, passive=passive)
+                yield connection
             finally:
                 await connection.close()
 
@@ -350,23 +377,29 @@ class Stage:
         try:
             async with asyncio.timeout(within_s):
                 while not holds():
-                    if self._listening.is_closed:
-                        raise Gone(
-                            f"the connection to the broker was lost: {self._listening.error}"
-                        )
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
             return holds()
         return True
 
-    def _replied(self, message: AmqpMessage, tag: int, _redelivered: bool) -> None:
-        self._listening.acknowledge([tag])
+    def _received(
+        self,
+        connection: Connection,
+        heard: Callable[[AmqpMessage], None],
+        message: AmqpMessage,
+        tag: int,
+        _redelivered: bool,
+    ) -> None:
+        connection.acknowledge([tag])
+        heard(message)
+        self._news.set()
+
+    def _replied(self, message: AmqpMessage) -> None:
         if not is_batch(message):
             self.inbox.add(message)
         else:
             self._unpacked(message)
-        self._news.set()
 
     def _unpacked(self, envelope: AmqpMessage) -> None:
         try:
@@ -380,13 +413,11 @@ class Stage:
             else:
                 self.inbox.add(member)
 
-    def _told(self, message: AmqpMessage, tag: int, _redelivered: bool) -> None:
-        self._listening.acknowledge([tag])
+    def _told(self, message: AmqpMessage) -> None:
         if message.exchange == self.topology.control:
             self._greeted(message)
         elif message.message_id in self.inbox.sent | self.buried:
             self.dead.append(message)
-        self._news.set()
 
     def _greeted(self, message: AmqpMessage) -> None:
         try:
@@ -403,6 +434,11 @@ class Stage:
     async def heard_hello(self, within_s: float) -> bool:
         """Whether the service said hello, or does so in time."""
         return await self._until(lambda: bool(self.hellos), within_s)
+
+
+async def _lane(connection: Connection, name: str) -> Lane:
+    waiting, consumers = await connection.declare_queue(name, {}, passive=True)
+    return Lane(name=name, waiting=waiting, consumers=consumers)
 
 
 def _reason(letter: AmqpMessage) -> str:
