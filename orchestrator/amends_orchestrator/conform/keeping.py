@@ -55,10 +55,16 @@ class Keeper:
         except TimeoutError:
             raise BadRestart(f"--pid: process {pid} does not go") from None
 
-    async def close(self) -> None:
-        """End what was started here, if nobody had started it before."""
+    @property
+    def ends(self) -> bool:
+        """Whether what was started here is to be ended: nobody had started it before."""
         child = self.child
-        if child is None or child.returncode is not None or self.pid is not None:
+        return child is not None and child.returncode is None and self.pid is None
+
+    async def close(self) -> None:
+        """End what is to be ended."""
+        child = self.child
+        if child is None or not self.ends:
             return
         os.killpg(child.pid, signal.SIGTERM)
         try:
@@ -70,9 +76,10 @@ class Keeper:
 
     def _pid(self) -> int:
         if self.pid is None:
+            how = "was running already" if self.child is None else "is not what --restart runs"
             raise BadRestart(
-                "--restart: the command has ended, so its process is not known: give --pid, "
-                "a number or a file that holds it"
+                f"the service {how}, so its process is not known: give --pid, a number or a file"
+                " that holds it"
             )
         text = self.pid
         if not text.isdigit():

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 from uuid import uuid4
@@ -339,18 +340,19 @@ class _Run:
 
     async def end(self) -> None:
         """Take back what stands if the run was interrupted; delete queues, end what was started."""
-        try:
-            await self._tidy()
-            dead = {letter.message_id or "" for letter in self._stage.dead}
-            topology = self._stage.topology
-            await sweep(self._options.url, topology.dead, dead)
-        except (Gone, OSError, TimeoutError) as error:
-            self._say(f"could not tidy up: {error}")
-        finally:
-            await self._stage.close()
-            await self._stage.observer.close()
-            if self._stage.keeper is not None:
-                await self._stage.keeper.close()
+        stage = self._stage
+        async with AsyncExitStack() as last:
+            if stage.keeper is not None:
+                last.push_async_callback(stage.keeper.close)
+            last.push_async_callback(stage.observer.close)
+            last.push_async_callback(stage.close)
+            last.push_async_callback(stage.end_service)
+            try:
+                await self._tidy()
+                dead = {letter.message_id or "" for letter in stage.dead}
+                await sweep(self._options.url, stage.topology.dead, dead)
+            except (Gone, OSError, TimeoutError) as error:
+                self._say(f"could not tidy up: {error}")
 
     # --- what is told -------------------------------------------------------------------------
 

@@ -169,6 +169,13 @@ class Stage:
         except (OSError, TimeoutError):
             pass  # they expire
 
+    async def end_service(self) -> None:
+        """End the service if it was started here, and wait until the broker knows."""
+        if self.keeper is not None and self.keeper.ends:
+            before = await self.lanes()
+            await self.keeper.close()
+            await self._until_fewer(before)
+
     async def lanes(self) -> tuple[Lane, Lane] | None:
         """The service's two queues; None unless both are there."""
         do, undo = self._lane_names
