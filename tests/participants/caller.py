@@ -217,9 +217,10 @@ class Caller:
         await self.until(lambda: len(self.replies[name]) >= n, f"{n} replies to {name}")
         return self.replies[name]
 
-    async def queue_there(self, service: str) -> None:
-        """Wait until the service has declared its queues."""
-        for queue in self.topology.service_queues(service):
+    async def queue_there(self, service: str, *, envelopes: bool = False) -> None:
+        """Wait until the service has declared its queues; `envelopes`: those of envelopes."""
+        queues = self.topology.batch_queues if envelopes else self.topology.service_queues
+        for queue in queues(service):
             while True:
                 channel = await self._connection.channel()
                 try:
