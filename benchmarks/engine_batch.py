@@ -1,6 +1,6 @@
 """What a transition costs the orchestrator's process, without sockets: read, decide, write, send.
 
-The processor's microseconds per transition of the 4-step saga, in batches of 128: from the replies
+The processor's microseconds per transition of the 4-step saga, in batches of 32: from the replies
 as they come off the wire to the arrays of the commit and the outbox row of what is published. The
 store is a dict of the very texts that the database would be given. A saga has five transitions, a
 compensated one eight.
@@ -38,7 +38,7 @@ from amends_orchestrator.engine.work import Work
 from amends_orchestrator.store.arrays import batch_arrays
 from amends_orchestrator.store.recent import RecentRows
 
-BATCHES: Final = range(128)
+BATCHES: Final = range(32)
 STEPS: Final = ("one", "two", "three", "four")
 TOPOLOGY: Final = Topology("bench")
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)

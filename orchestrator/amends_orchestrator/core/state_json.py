@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from amends_contracts.messages import Json
 from amends_contracts.names import StepPath
@@ -15,7 +15,7 @@ from amends_orchestrator.core.journal_rows import (
     failure_to_json,
 )
 from amends_orchestrator.core.metering import meter_from_json, meter_to_json
-from amends_orchestrator.core.packed import Packed, copy_of, pack, read
+from amends_orchestrator.core.packed import known, pack, read
 from amends_orchestrator.core.state import (
     IDLE,
     Asker,
@@ -153,10 +153,16 @@ def step_from_json(data: Json) -> StepState:
     return StepState(StepStatus(data["status"]), **_STEP.from_json(data))
 
 
+_AFTER_STEPS: Final = State._fields.index("steps") + 1
+_PLAIN_STATE: Final = State(at=datetime.max.replace(tzinfo=UTC))[_AFTER_STEPS:]
+
+
 def state_to_json(state: State) -> Json:
     """Small, without payloads; `state_from_json` gives an equal state."""
-    data: dict[str, Json] = {"at": state.at.isoformat(), **_STATE.to_json(state)}
-    steps = copy_of(state.steps)
+    data: dict[str, Json] = {"at": state.at.isoformat()}
+    if state[_AFTER_STEPS:] != _PLAIN_STATE:
+        data |= _STATE.to_json(state)
+    steps = known(state.steps)
     written: dict[StepPath, Json] = dict(steps.held())
     for path, step in steps.unpacked():
         packed = pack(step)
@@ -167,13 +173,8 @@ def state_to_json(state: State) -> Json:
 
 def state_from_json(data: Json) -> State:
     """The inverse of `state_to_json`."""
-    raw: dict[StepPath, Json] = data["steps"]
-    steps = read({path: _held_from_json(step) for path, step in raw.items()})
+    steps = read(data["steps"], step_from_json)
     return State(at=datetime.fromisoformat(data["at"]), steps=steps, **_STATE.from_json(data))
-
-
-def _held_from_json(step: Json) -> StepState | Packed:
-    return cast(Packed, step) if isinstance(step, list) else step_from_json(step)
 
 
 def from_stored(identity: Identity, seq: int, status: SagaStatus, state: Json) -> Saga:

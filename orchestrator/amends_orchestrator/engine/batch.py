@@ -84,8 +84,9 @@ class _Slot:
     def apply(self, decision: Decision) -> None:
         self.saga = decision.saga
         self.rows += decision.rows
-        self.values.add({row.seq: row.data for row in decision.rows})
         self.permits += decision.permits
+        if self.queue:  # more is to be decided on it
+            self.values.add({row.seq: row.data for row in decision.rows})
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +190,10 @@ class Assembly:
     ) -> Assembled:
         """The batch as it is written. The outbox row is the witness of its commit."""
         changed = [slot for slot in self._slots.values() if slot.rows]
+        changed.sort(key=lambda slot: slot.saga.identity.saga_id)
+        writes = [self._write(slot) for slot in changed]
         batch = None
         if changed or self._messages:
-            writes = sorted(map(self._write, changed), key=lambda w: w.identity.saga_id)
             outbox = None
             if self._messages:
                 body = dump_messages(self._messages)
@@ -203,7 +205,7 @@ class Assembly:
                 outbox_settled=settled,
                 outbox_rewritten=rewritten,
             )
-        wakes = [slot.saga.wake_at for slot in changed if slot.saga.wake_at is not None]
+        wakes = [w.wake_at for w in writes if w.wake_at is not None]
         return Assembled(
             batch=batch,
             messages=tuple(self._messages),
@@ -411,15 +413,16 @@ class Assembly:
 
     def _write(self, slot: _Slot) -> SagaWrite:
         saga, start = slot.saga, slot.started
-        ended = saga.status in TERMINAL
-        assert ended or saga.wake_at is not None, f"saga {saga.identity.saga_id} would be silent"
+        status, wake_at = saga.status, saga.wake_at
+        silent = wake_at is None and status not in TERMINAL
+        assert not silent, f"saga {saga.identity.saga_id} would be silent"
         return SagaWrite(
             identity=saga.identity,
             loaded_seq=slot.loaded_seq,
             seq=saga.seq,
-            status=saga.status,
+            status=status,
             state=core.state_to_json(saga.state),
-            wake_at=None if ended else saga.wake_at,
+            wake_at=wake_at,
             residue=saga.residue,
             rows=tuple(slot.rows),
             start=None if start is None else start_key(start),
