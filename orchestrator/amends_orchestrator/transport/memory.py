@@ -148,7 +148,7 @@ class MemoryParticipantTransport(_MemoryLink):
         """Declare these queues, once the orchestrator has declared the exchanges."""
         for queue in queues:
             for exchange, _ in queue.bindings:
-                while not self._broker.has_exchange(exchange):  # noqa: ASYNC110
+                while not self._broker.has_exchange(exchange):  # noqa: ASYNC110 - it is a moment
                     await asyncio.sleep(EXCHANGES_AGAIN_S)
             self._broker.declare_queue(queue)
 
