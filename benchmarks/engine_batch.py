@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from amends_contracts.topology import Topology
 from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.engine.catalog import Catalog
+from amends_orchestrator.engine.circuits import Circuits
 from amends_orchestrator.engine.clock import SystemClock
 from amends_orchestrator.engine.commit import NOTHING_SETTLED, Committer, Durable
 from amends_orchestrator.engine.counters import Counters
@@ -129,6 +131,7 @@ class _Engine:
             counters,
             bytes_max=4_000_000,
             partitions=lambda: range(16),
+            circuits=Circuits(monotonic, 5, lambda _: None, lambda _: None),
         )
         self.spent = 0.0
 

@@ -106,6 +106,16 @@ def commit(loaded: int, seq: int, order: int, orchestrator: str = "o1") -> Commi
     return Commit(order=order, orchestrator=orchestrator, saga_id=SAGA, loaded_seq=loaded, seq=seq)
 
 
+def two_in_one_place() -> History:
+    """Two sagas at work at once where one may be."""
+    saga = given(definition(action("a", limit={"concurrency": 1})))
+    saga.grants("a")
+    one = past(saga)
+    other = replace(one, identity=replace(IDENTITY, saga_id=OTHER))
+    work = replace(commit(0, saga.saga.seq, 1), state=state_to_json(saga.saga.state))
+    return History(sagas=(one, other), commits=(work, replace(work, order=2, saga_id=OTHER)))
+
+
 def good() -> History:
     """A saga that was undone: a took effect and was undone, b failed twice."""
     saga = ran()
@@ -395,6 +405,7 @@ BROKEN: list[tuple[str, Callable[[], History]]] = [
     ("14 no timer is early", lambda: moved("step.dispatched", -timedelta(seconds=1), nth=2)),
     ("14 attempts within budget", too_many_attempts),
     ("14 loops within limits", an_iteration_too_many),
+    ("14 limits hold", two_in_one_place),
     (
         "15 tenants are apart",
         lambda: replace(good(), committed=(made(A, Op.ACTION, 1, tenant="another"),)),

@@ -104,6 +104,7 @@ _STEP: Final = _Form(
         "undo": (_op_to_json, _op_from_json),
         "loop": (_loop_to_json, _loop_from_json),
         "retained_until": _TIME,
+        "asked_at": _TIME,
     },
 )
 

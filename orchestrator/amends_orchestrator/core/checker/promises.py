@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from amends_contracts.names import ENGINE, SagaId, StepPath
-from amends_orchestrator.core.checker import decisions, effects, inputs, messages
+from amends_orchestrator.core.checker import decisions, effects, inputs, messages, places
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.history import History
 from amends_orchestrator.core.plan import (
@@ -127,6 +127,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(14, (), decisions.no_timer_is_early),
     Rule(14, (), decisions.attempts_within_budget),
     Rule(14, (), decisions.loops_within_limits),
+    Rule(14, ("commits",), places.limits_hold),
     Rule(15, ("committed",), messages.tenants_are_apart),
 )
 
