@@ -137,7 +137,11 @@ def saga_view(plan: Plan, saga: Saga, rows: Sequence[JournalRow]) -> SagaView:
 
 
 def _usage(rows: Sequence[JournalRow]) -> Json:
-    reports = [report for row in rows if (report := (row.data or {}).get("usage"))]
+    reports: list[Json] = []
+    for row in rows:
+        data: dict[str, Json] = row.data or {}
+        if "usage" in data:
+            reports.append(data["usage"])
     total = usage_of(reports)
     return None if total is None else total | {"models": usage_by_model(reports)}
 

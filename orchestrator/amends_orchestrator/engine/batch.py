@@ -84,9 +84,9 @@ class _Slot:
     def apply(self, decision: Decision) -> None:
         self.saga = decision.saga
         self.rows += decision.rows
+        self.permits += decision.permits
         if self.queue:  # more is to be decided on it
             self.values.add({row.seq: row.data for row in decision.rows})
-        self.permits += decision.permits
 
 
 @dataclass(frozen=True, slots=True)
