@@ -1,5 +1,6 @@
 """One run: a schedule in, what happened and what the checker says of it out."""
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -9,7 +10,7 @@ from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.core import Plan
 from amends_orchestrator.core.checker import History, Report, SagaPast, Stored, Violation, check
 from amends_orchestrator.core.expressions import ExpressionError
-from amends_orchestrator.engine.catalog import Catalog
+from amends_orchestrator.engine.catalog import Catalog, Registered
 from amends_orchestrator.store.memory import MemoryStore
 from amends_simulation.broker import Broker
 from amends_simulation.database import Tables
@@ -41,6 +42,25 @@ class _Kept:
 
 
 EXPRESSIONS: Final = _Kept()
+
+
+class _Library(Catalog):
+    """The engine's catalog; what one run has compiled the next ones have at hand."""
+
+    def _compile(self, name: str, version: int, document: Json) -> Registered | None:
+        text = json.dumps(document)
+        if text not in _COMPILED:
+            if len(_COMPILED) == COMPILED_MAX:
+                del _COMPILED[next(iter(_COMPILED))]
+            _COMPILED[text] = super()._compile(name, version, document)
+        registered = _COMPILED[text]
+        if registered is not None:
+            self._known[name, version] = registered
+        return registered
+
+
+COMPILED_MAX: Final = 200
+_COMPILED: Final[dict[str, Registered | None]] = {}
 PROMISES: Final = dict.fromkeys((f"{name}.do" for name in SERVICES), PROMISED)
 
 
@@ -70,9 +90,11 @@ class Run:
         if tell:
             self.world.story = []
         self.broker = Broker(self.world)
-        self.store = MemoryStore(clock=self.world.now, partitions=schedule.partitions)
+        self.store = MemoryStore(
+            clock=self.world.now, partitions=schedule.partitions, plain=not schedule.again
+        )
         clock = Clock(self.world)
-        catalog = Catalog(self.store, EXPRESSIONS, clock, newest_for_s=END_S * 2)
+        catalog = _Library(self.store, EXPRESSIONS, clock, newest_for_s=END_S * 2)
         catalog.learn(PROMISES)
         self.shared = Shared(self.world, self.broker, self.store, catalog, {}, [])
         self.plans: dict[str, Plan] = {}

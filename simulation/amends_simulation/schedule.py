@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from amends_contracts.messages import Json
@@ -134,7 +135,7 @@ class Schedule:
         chance = random.Random(seed)
         count = chance.choices((1, 2, 3), (12, 2, 1))[0]
         kinds = 1 if count == 1 or chance.random() < 0.7 else 2
-        documents = tuple(random_document(chance, f"plan-{n}") for n in range(kinds))
+        documents = tuple(_document(n) for n in chance.sample(_shelf(seed), kinds))
         sagas = tuple(
             Beginning(
                 key=f"k{n}",
@@ -157,6 +158,21 @@ class Schedule:
             echo=chance.random() < 0.25,
             again=chance.random() < 0.1,
         )
+
+
+SEEDS_A_SHELF: Final = 64
+PLANS_A_SHELF: Final = 16
+"""So many neighbouring seeds draw from so many plans: a plan is compiled once for several runs."""
+
+
+def _shelf(seed: int) -> range:
+    first = seed // SEEDS_A_SHELF * PLANS_A_SHELF
+    return range(first, first + PLANS_A_SHELF)
+
+
+@lru_cache(maxsize=4 * PLANS_A_SHELF)
+def _document(number: int) -> Json:
+    return random_document(random.Random(f"plan {number}"), f"plan-{number}")
 
 
 def _faults(chance: random.Random, orchestrators: int) -> tuple[Fault, ...]:

@@ -142,20 +142,26 @@ def step_from_json(data: Json) -> StepState:
 
 def state_to_json(state: State) -> Json:
     """Small, without payloads; `state_from_json` gives an equal state."""
-    data = _to_json(_STATE, state)
+    data = head_to_json(state)
     steps = state.steps
     if isinstance(steps, PackedSteps):
         data["steps"] = {path: _held_to_json(path, step) for path, step in steps.held().items()}
     else:
-        data["steps"] = {path: _step_to_json(path, step) for path, step in steps.items()}
+        data["steps"] = {path: path_to_json(path, step) for path, step in steps.items()}
     return data
 
 
+def head_to_json(state: State) -> Json:
+    """All of it but the steps."""
+    return _to_json(_STATE, state)
+
+
 def _held_to_json(path: StepPath, step: StepState | Packed) -> Json:
-    return step if isinstance(step, list) else _step_to_json(path, step)
+    return step if isinstance(step, list) else path_to_json(path, step)
 
 
-def _step_to_json(path: StepPath, step: StepState) -> Json:
+def path_to_json(path: StepPath, step: StepState) -> Json:
+    """One step as it stands in a state: short if it lies in a loop and is settled."""
     packed = pack(step) if in_loop(path) else None
     return step_to_json(step) if packed is None else packed
 

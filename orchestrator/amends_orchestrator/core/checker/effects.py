@@ -1,6 +1,6 @@
 """Promises 1 to 4, and the world's side of 5: what participants did, against the journal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from amends_contracts.messages import Effect as EffectClass
 from amends_contracts.names import ENGINE, StepPath
@@ -8,6 +8,7 @@ from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.checker.evidence import Broken, Evidence, Ledger
 from amends_orchestrator.core.checker.folding import Folded
 from amends_orchestrator.core.checker.order import plans_around, precedes
+from amends_orchestrator.core.checker.standing import Standing
 from amends_orchestrator.core.state import SagaStatus, StepStatus
 
 
@@ -124,14 +125,23 @@ def undone_in_order(evidence: Evidence) -> Iterator[Broken]:
     for folded in evidence.folded:
         plan = folded.past.plan
         ledgers = {path: known for path, _, known in evidence.actions(folded) if known.undone}
-        for path, ledger in ledgers.items():
-            at = ledger.undone[0].order
-            in_plan = any(plans_around(plan, path))
-            for other, later in ledgers.items():
-                if later.undone[0].order <= at or not precedes(plan, path, other):
-                    continue
-                if not in_plan or (later.taken and later.taken[0].order < at):
+        whole, there = Standing(plan), Standing(plan)
+        for path in ledgers:
+            whole.set(path, True)
+        for _, path, is_undone in _in_turn(ledgers):
+            there.set(path, not is_undone)
+            if is_undone:
+                whole.set(path, False)
+            standing = there if any(plans_around(plan, path)) else whole
+            if is_undone and standing.has_after(path):
+                for other in sorted(o for o in standing.steps if precedes(plan, path, o)):
                     yield _of(folded, path, f"was undone before {other}, which comes after it")
+
+
+def _in_turn(ledgers: Mapping[StepPath, Ledger]) -> list[tuple[int, StepPath, bool]]:
+    """When each step first took effect, and was first undone."""
+    taken = ((one.taken[0].order, path, False) for path, one in ledgers.items() if one.taken)
+    return sorted([*taken, *((one.undone[0].order, path, True) for path, one in ledgers.items())])
 
 
 def _of(folded: Folded, path: StepPath, text: str) -> Broken:

@@ -1,8 +1,10 @@
 """A history, indexed once for all rules; and what a rule says when it is broken."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from amends_contracts.messages import Reversal
 from amends_contracts.names import ENGINE, SagaId, StepPath
@@ -71,6 +73,22 @@ class Evidence:
         for made in self.history.published or ():
             first.setdefault(made.id, made)
         return first
+
+    @cached_property
+    def _reached(self) -> Mapping[SagaId, Sequence[tuple[int, int]]]:
+        """By saga: the orders of its commits, and the highest seq that was reached then."""
+        found: dict[SagaId, list[tuple[int, int]]] = {}
+        for saga_id, commits in self.commits.items():
+            ordered = sorted(commits, key=lambda c: c.order)
+            seqs = accumulate((commit.seq for commit in ordered), max)
+            found[saga_id] = list(zip((c.order for c in ordered), seqs, strict=True))
+        return found
+
+    def seq_at(self, saga_id: SagaId, order: int) -> int:
+        """How far a saga's journal was committed before this; 0 for not at all."""
+        reached = self._reached.get(saga_id, ())
+        n = bisect_left(reached, order, key=lambda at: at[0])
+        return reached[n - 1][1] if n else 0
 
     def ledger(self, folded: Folded, path: StepPath) -> Ledger:
         """What participants did for one step."""

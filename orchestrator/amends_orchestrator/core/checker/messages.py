@@ -88,8 +88,7 @@ def decided_before_acknowledged(evidence: Evidence) -> Iterator[Broken]:
         one = folded.get(heard.saga_id)
         if one is None or heard.path in one.touched:
             continue
-        orders = [c for c in evidence.commits.get(heard.saga_id, ()) if c.order < heard.order]
-        seq = max((commit.seq for commit in orders), default=0)
+        seq = evidence.seq_at(heard.saga_id, heard.order)
         if seq < len(one.entries):
             step = one.step_before(heard.path, one.entries[seq].row.seq)
             if step is not None and _waits(step):
