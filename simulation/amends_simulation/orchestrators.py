@@ -14,10 +14,11 @@ from uuid import UUID
 from amends_contracts.codec import load_messages
 from amends_contracts.messages import CommandInfo, Hello, Json, Trace
 from amends_contracts.names import SagaId
+from amends_orchestrator.core import from_stored
 from amends_orchestrator.core.checker import Commit, Decided
 from amends_orchestrator.core.decision import Decision, Send
 from amends_orchestrator.core.inputs import Input
-from amends_orchestrator.core.state import TERMINAL, Identity, SagaStatus
+from amends_orchestrator.core.state import TERMINAL, Identity, Saga, SagaStatus
 from amends_orchestrator.engine.catalog import Catalog
 from amends_orchestrator.engine.commit import Committer
 from amends_orchestrator.engine.counters import Counters
@@ -120,9 +121,16 @@ class Shared:
     open: dict[SagaId, SagaStatus]
     """Sagas that have not ended."""
     engines: "list[Engine]"
+    awaited: bool = False
+    """Whether any definition awaits signals."""
     changed: Any = None
     """Told of every saga whose status changes."""
     count: int = 0
+
+    def saga(self, saga_id: SagaId) -> Saga:
+        """As it is stored."""
+        stored = self.store.sagas[saga_id].stored
+        return from_stored(stored.identity, stored.seq, stored.status, stored.state)
 
     def start_engine(self) -> None:
         """One more orchestrator."""
@@ -186,6 +194,7 @@ class Engine(Process):
             unsettled_max=8,
             inbox=self.inbox,
         )
+        signals = Signals(store, clock, self.inbox)
         intake = Intake(
             store,
             self._link,
@@ -201,9 +210,11 @@ class Engine(Process):
             inbox=self.inbox,
             relay=self.relay,
             holdings=self._holdings,
-            signals=Signals(store, clock, self.inbox),
+            signals=signals,
         )
         self._run(intake, self._leases(store, committer, clock, intake))
+        if self.shared.awaited:
+            self.begin(signals.run())
 
     def _leases(
         self, store: "EngineStore", committer: Committer, clock: Clock, intake: Intake

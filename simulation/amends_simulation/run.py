@@ -103,6 +103,7 @@ class Run:
             registered = at_once(catalog.get(document["name"], None))
             assert registered is not None, catalog.broken
             self.plans[document["name"]] = registered.plan
+        self.shared.awaited = any(plan.awaited for plan in self.plans.values())
         self.people = People(self.world, self.broker, self.shared, self.plans)
         self.tables: list[Tables] = []
 
@@ -136,13 +137,18 @@ class Run:
         world = self.world
         return not (
             self.shared.open
-            or self.people.waiting
+            or self.people.clients.waiting
+            or self._early()
             or world.unsettled
             or self.broker.under_way
             or world.pending
             or any(tables.intents or tables.replies for tables in self.tables)
             or any(engine.inbox for engine in self.shared.engines)
         )
+
+    def _early(self) -> bool:
+        """Whether signals are kept whose saga has come."""
+        return any(to in self.store.starts for to, _ in self.store.signals.kept)
 
     def _echo(self) -> None:
         """Every message that was ever delivered comes once more."""
@@ -176,6 +182,8 @@ class Run:
             effects=tuple(world.effects),
             heard=tuple(world.heard),
             asked=tuple(world.asked),
+            sent=tuple(world.sent),
+            dropped=frozenset(signal for signal, _ in store.signals.audited),
             decided=tuple(world.decided) if world.schedule.again else None,
             quiet_at=quiet_at,
             calm=True,
@@ -195,8 +203,9 @@ def run(schedule: Schedule, *, tell: bool = False) -> Outcome:
     failures = tuple(
         Violation(0, f"{type(error).__name__}: {error}") for error in one.world.loop.failures
     )
-    if one.people.waiting:
-        failures += (Violation(13, f"starts never answered: {sorted(one.people.waiting)}"),)
+    if one.people.clients.waiting:
+        text = f"never answered: {sorted(one.people.clients.waiting)}"
+        failures += (Violation(13, text),)
     elif history.quiet_at is None and not one.shared.open:
         left = list(one.world.unsettled) or one.broker.under_way
         failures += (Violation(10, f"never settled: {left}"),)

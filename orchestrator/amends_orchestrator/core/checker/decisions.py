@@ -279,6 +279,8 @@ def _due(entry: Entry) -> datetime | None:
         case j.StepDoubted(problem=problem) | j.StepRetrying(problem=problem):
             timed_out = problem.type == ProblemType.TIMEOUT
             return _if(step.action, Doing.SENT) if timed_out else None
+        case j.StepFailed(problem=problem) if problem.type == ProblemType.TIMEOUT:
+            return _if(step.action, Doing.AWAITING)
         case j.UndoRetrying(problem=problem):
             timed_out = problem.type == ProblemType.TIMEOUT
             return _if(step.undo, Doing.SENT) if timed_out else None

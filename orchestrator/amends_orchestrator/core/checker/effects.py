@@ -87,9 +87,14 @@ def no_undo_without_effect(evidence: Evidence) -> Iterator[Broken]:
             for undone, taken in zip(ledger.undone, ledger.taken, strict=False):
                 if undone.order < taken.order:
                     yield _of(folded, path, "was undone before it took effect")
-            completed = folded.saga.status is SagaStatus.COMPLETED
-            if completed and ledger.undone and not _is_given_up(folded, path):
+            stands = folded.saga.status is SagaStatus.COMPLETED and not _is_undone(evidence, folded)
+            if stands and ledger.undone and not _is_given_up(folded, path):
                 yield _of(folded, path, "was undone, and its saga is completed")
+
+
+def _is_undone(evidence: Evidence, folded: Folded) -> bool:
+    """Whether a late undo has its effects in hand."""
+    return folded.past.identity.saga_id in evidence.undone_by
 
 
 def _count(ledger: Ledger) -> str:
@@ -99,7 +104,7 @@ def _count(ledger: Ledger) -> str:
 def completed_with_effect(evidence: Evidence) -> Iterator[Broken]:
     """Promise 1: in a completed saga the effect of every step that succeeded is there."""
     for folded in evidence.folded:
-        if folded.saga.status is not SagaStatus.COMPLETED:
+        if folded.saga.status is not SagaStatus.COMPLETED or _is_undone(evidence, folded):
             continue
         for path, _, ledger in evidence.actions(folded):
             succeeded = folded.saga.state.steps[path].status is StepStatus.SUCCEEDED

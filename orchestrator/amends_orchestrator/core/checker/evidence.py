@@ -90,9 +90,24 @@ class Evidence:
         n = bisect_left(reached, order, key=lambda at: at[0])
         return reached[n - 1][1] if n else 0
 
+    @cached_property
+    def by_id(self) -> Mapping[SagaId, Folded]:
+        """The sagas that are known."""
+        return {folded.past.identity.saga_id: folded for folded in self.folded}
+
+    @cached_property
+    def undone_by(self) -> Mapping[SagaId, Sequence[Folded]]:
+        """By saga, those that take it back: late undos."""
+        found: dict[SagaId, list[Folded]] = {}
+        for folded in self.folded:
+            if folded.saga.state.undoes is not None:
+                found.setdefault(folded.saga.state.undoes, []).append(folded)
+        return found
+
     def ledger(self, folded: Folded, path: StepPath) -> Ledger:
-        """What participants did for one step."""
-        return self.ledgers.get((folded.past.identity.saga_id, path), NOTHING)
+        """What participants did for one step; a late undo is about its original's effects."""
+        saga_id = folded.saga.state.undoes or folded.past.identity.saga_id
+        return self.ledgers.get((saga_id, path), NOTHING)
 
     def actions(self, folded: Folded) -> Iterator[tuple[StepPath, ActionNode, Ledger]]:
         """The steps of a saga whose effects count: actions that change something, ours to judge."""

@@ -181,6 +181,8 @@ def _request_of(entry: Entry) -> str:
     match entry.event:
         case j.SagaCompensating(failure=failure) | j.SagaStopping(failure=failure):
             cancelled = failure.type == ProblemType.CANCELLED and not entry.stopping
+            if (failure.by or "").startswith("saga "):  # its parent takes it back, and no person
+                return ""
             return "cancel" if cancelled else ""
         case _:
             return entry.row.kind
@@ -221,7 +223,7 @@ def tenants_are_apart(evidence: Evidence) -> Iterator[Broken]:
     tenants = {past.identity.saga_id: past.identity.tenant for past in evidence.history.sagas}
     history = evidence.history
     for made in (*(history.committed or ()), *(history.published or ())):
-        if made.tenant != tenants.get(made.saga_id, made.tenant):
+        if made.tenant not in (None, tenants.get(made.saga_id, made.tenant)):
             yield _about(made, f"message {made.id} says tenant {made.tenant}")
     for effect in history.effects or ():
         if effect.tenant is not None and effect.tenant != tenants.get(effect.saga_id):
