@@ -196,6 +196,15 @@ class Tool(_Dispatched):
     input: Value = Field(default_factory=dict[str, Any])
 
 
+class Price(_Part):
+    """What a model costs, where the participant does not know it, or not as you pay it."""
+
+    input_usd: Annotated[float, Field(ge=0)]
+    """For a million tokens of what is asked."""
+    output_usd: Annotated[float, Field(ge=0)]
+    """For a million tokens of what is answered."""
+
+
 class Llm(_Step):
     """A model call."""
 
@@ -209,6 +218,8 @@ class Llm(_Step):
     timeout: Duration = TIMEOUT_DEFAULT
     retry: Retry = Retry()
     limits: Limits | None = None
+    prices: dict[str, Price] = Field(default_factory=dict[str, Price])
+    """By model."""
 
 
 class AgentTool(_Part):

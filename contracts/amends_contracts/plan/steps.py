@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 from pydantic import BaseModel, TypeAdapter
 
 from amends_contracts.command import Command, CommandError, CommandSpec, output_type, spec_of
-from amends_contracts.definition import Guard, Limits, Retry
+from amends_contracts.definition import Guard, Limits, Price, Retry
 from amends_contracts.messages import CommandInfo, Effect, Json, Reversal
 from amends_contracts.plan.origins import PlanError
 from amends_contracts.plan.proxies import Expr, Proxy
@@ -38,6 +38,12 @@ class Done(Generic[Out]):
     def output(self) -> Out:
         """The action's output; null while its outcome is unknown."""
         return cast(Out, Proxy(Expr("action.output", output_type(self._model), plan=self._plan)))
+
+
+class Answer(BaseModel):
+    """What a model says that no form was asked of."""
+
+    text: str
 
 
 Undoing = type[Command[Any]] | Callable[[Done[Out]], Command[Any]]
@@ -140,11 +146,44 @@ class Steps(Recorder):
         node = self._add("tool", members, id=id, fallback=_as_id(tool, "tool"), when=when)
         return cast(T, self._output(node, output))
 
+    @overload
     def llm(
         self,
         prompt: str,
         *,
         output: type[T],
+        models: Sequence[str],
+        system: str | None = ...,
+        settings: Mapping[str, Json] | None = ...,
+        max_reasks: int | None = ...,
+        timeout: Span | None = ...,
+        retry: int | Retry | None = ...,
+        limits: Limits | None = ...,
+        prices: Mapping[str, Price] | None = ...,
+        id: str | None = ...,
+        when: bool | None = ...,
+    ) -> T: ...
+    @overload
+    def llm(
+        self,
+        prompt: str,
+        *,
+        models: Sequence[str],
+        system: str | None = ...,
+        settings: Mapping[str, Json] | None = ...,
+        max_reasks: int | None = ...,
+        timeout: Span | None = ...,
+        retry: int | Retry | None = ...,
+        limits: Limits | None = ...,
+        prices: Mapping[str, Price] | None = ...,
+        id: str | None = ...,
+        when: bool | None = ...,
+    ) -> Answer: ...
+    def llm(
+        self,
+        prompt: str,
+        *,
+        output: Any = None,
         models: Sequence[str],
         system: str | None = None,
         settings: Mapping[str, Json] | None = None,
@@ -152,23 +191,28 @@ class Steps(Recorder):
         timeout: Span | None = None,
         retry: int | Retry | None = None,
         limits: Limits | None = None,
+        prices: Mapping[str, Price] | None = None,
         id: str | None = None,
         when: bool | None = None,
-    ) -> T:
-        """A model call whose answer has the form of `output`; models are tried in order."""
+    ) -> Any:
+        """A model call whose answer has the form of `output`; models are tried in order.
+
+        Without `output` the answer is a text: `answer.text`.
+        """
         members = given(
             prompt=self._rendered(prompt),
             system=system if system is None else self._rendered(system),
-            output=schema_of(output),
+            output=None if output is None else schema_of(output),
             models=list(models),
             settings=dict(settings) if settings else None,
             max_reasks=max_reasks,
             timeout=timeout and span(timeout),
             retry=policy(retry),
             limits=limits and _limits(limits),
+            prices={name: price.model_dump() for name, price in (prices or {}).items()} or None,
         )
         node = self._add("llm", members, id=id, fallback="llm", when=when)
-        return cast(T, self._output(node, output))
+        return self._output(node, output or Answer)
 
     def agent(
         self,

@@ -199,6 +199,29 @@ class CompensationOut(Out):
     problem: ProblemOut | None = None
 
 
+class UsageOut(Out):
+    """What model calls have used, as far as it is known."""
+
+    calls: int = Field(description="Requests to models.")
+    lost: int = Field(description="Of these, how many nobody can tell the usage of.")
+    unpriced: int = Field(description="Calls that were answered and whose price is unknown.")
+    input_tokens: int
+    output_tokens: int
+    usd: float | None = Field(description="The sum of what is known; null if nothing is.")
+
+
+class ModelUsageOut(UsageOut):
+    """What one model has used."""
+
+    model: str
+
+
+class SagaUsageOut(UsageOut):
+    """What a saga has used."""
+
+    models: list[ModelUsageOut]
+
+
 class StepOut(Out):
     """One step instance."""
 
@@ -214,6 +237,10 @@ class StepOut(Out):
     compensation: CompensationOut | None = None
     child: dict[str, Any] | None = Field(
         default=None, description="Of a step that runs a saga: which, and how it stands."
+    )
+    usage: UsageOut | None = Field(default=None, description="Of metered work.")
+    answered_by: list[str] | None = Field(
+        default=None, description="The models that answered, as their providers name them."
     )
 
 
@@ -263,6 +290,7 @@ class SagaOut(Out):
     undeliverable: int = Field(default=0, description="Commands whose service nobody runs.")
     held: list[Any] = Field(description="Effects that are in the world and could be taken back.")
     residue: list[Any] = Field(description="Effects that stay in the world.")
+    usage: SagaUsageOut | None = Field(default=None, description="Of all metered work in it.")
     labels: dict[str, str] = Field(default_factory=dict[str, str])
     started_at: datetime | None = None
     ended_at: datetime | None = None

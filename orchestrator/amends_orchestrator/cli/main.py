@@ -8,6 +8,7 @@ from typing import cast
 import typer
 
 from amends_orchestrator.cli import (
+    archive,
     definitions,
     demo,
     dev,
@@ -65,7 +66,7 @@ for _command in (
 app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
 for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):
     app.command(rich_help_panel=_OPERATE)(_command)
-for _command in (serve.serve, migrate.migrate, doctor.doctor, sim.sim):
+for _command in (serve.serve, migrate.migrate, archive.archive, doctor.doctor, sim.sim):
     app.command(rich_help_panel=_SERVICE)(_command)
 app.add_typer(keys.keys, name="keys", rich_help_panel=_SERVICE)
 

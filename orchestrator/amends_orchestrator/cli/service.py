@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import uvicorn
 from fastapi import FastAPI
 
+from amends_orchestrator import garbage
 from amends_orchestrator.api.app import create_app
 from amends_orchestrator.api.guard import check_bind
 from amends_orchestrator.cel import CelExpressions
@@ -68,6 +69,7 @@ async def run(service: Service, settings: Settings) -> None:
     """Serve until a signal; an engine that cannot go on ends the process with its error."""
     server = _Server(_http(service.app, settings))
     stopping = asyncio.Event()
+    garbage.tune()
     with _signals(stopping.set):
         engine = asyncio.create_task(service.orchestrator.run(), name="engine")
         http = asyncio.create_task(server.serve(), name="http")

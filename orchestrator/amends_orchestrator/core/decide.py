@@ -34,6 +34,7 @@ from amends_orchestrator.core.inputs import (
     SuspendRequested,
     Woke,
 )
+from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.operator import (
     on_cancel,
     on_fault,
@@ -52,6 +53,8 @@ from amends_orchestrator.core.work import Need, Work
 Values = Mapping[int, Json]
 """Data of journal rows, by seq."""
 _EXPIRES = frozenset({Doing.SENT, Doing.PROBING})
+_SENT = frozenset({Kind.STEP_DISPATCHED.value, Kind.UNDO_DISPATCHED.value})
+"""What makes nothing else possible: another look at the plan would find nothing to do."""
 
 
 def start(
@@ -172,14 +175,16 @@ def advance(work: Work) -> None:
         if work.seq >= draft.rows_max:
             _on_full_journal(work)
             continue
-        before = work.seq
+        before = len(work.rows)
         if work.forward:
             go_forward(work)
         else:
             go_back(work)
-        if work.seq == before:
+        if len(work.rows) == before:
             break
         _say_whether_stuck(work)
+        if work.seq < draft.rows_max and all(row.kind in _SENT for row in work.rows[before:]):
+            break
     assert draft.ended is not None or draft.suspended or draft.stuck or work.active(), (
         "a saga that nothing moves"
     )

@@ -5,8 +5,8 @@ the immutable state. Nothing outside the core sees a draft.
 """
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import assert_never
 
 from amends_contracts.names import StepPath
@@ -15,6 +15,7 @@ from amends_orchestrator.core import journal as j
 from amends_orchestrator.core import journal_signals as s
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.evolve_holders import hold
+from amends_orchestrator.core.evolve_metered import metered
 from amends_orchestrator.core.evolve_saga import apply_saga, grant
 from amends_orchestrator.core.evolve_signals import apply_await, receive
 from amends_orchestrator.core.evolve_undo import apply_adopted
@@ -32,6 +33,7 @@ from amends_orchestrator.core.state import (
     State,
     StepState,
     StepStatus,
+    replace,
     unpacked,
 )
 
@@ -50,6 +52,7 @@ class Draft:
         "full",
         "interrupt_at",
         "kept",
+        "meter",
         "open",
         "output_seq",
         "pivot",
@@ -86,15 +89,17 @@ class Draft:
         self.kept = state.kept
         self.undoes, self.undoes_key = state.undoes, state.undoes_key
         self.asked = state.asked
+        self.meter = state.meter
         self.ended = state.ended
 
     def freeze(self) -> State:
         """The immutable state; the draft must not be used afterwards."""
-        return State(**{name: getattr(self, name) for name in _STATE})
+        return State._make(_members(self))
 
     def apply(self, event: Event, seq: int, at: datetime) -> None:
         """Apply one fact, which stands (or will stand) in row `seq`."""
         self.at = at
+        self.meter = metered(self.meter, event)
         match event:
             case (
                 j.StepDispatched()
@@ -151,7 +156,7 @@ class Draft:
         (self.open.add if self.steps[event.path].is_open else self.open.discard)(event.path)
 
 
-_STATE = tuple(member.name for member in fields(State))
+_members = attrgetter(*State._fields)
 
 
 def _next(step: StepState | None, event: Event) -> StepStatus:

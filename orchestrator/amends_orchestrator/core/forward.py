@@ -17,6 +17,7 @@ from amends_orchestrator.core.conditions import condition
 from amends_orchestrator.core.decision import Send
 from amends_orchestrator.core.expressions import ExpressionError
 from amends_orchestrator.core.loops import enter_each, go_each, go_repeat
+from amends_orchestrator.core.metering import amount_to_json, exceeded
 from amends_orchestrator.core.outcomes import fail, send_probe
 from amends_orchestrator.core.plan import (
     OTHERWISE,
@@ -62,16 +63,19 @@ def _complete(work: Work) -> None:
 
 def go_sequence(work: Work, sequence: Sequence, prefix: str) -> bool:
     """Whether every step is done. A step that turns the saga, or its plan, back ends the walk."""
+    known, savepoints = work.draft.steps, work.plan.savepoints
     for node in sequence:
-        if not work.forward or not _visit(work, node, prefix):
+        path = path_of(prefix, node)
+        if not savepoints and known.is_done(path):
+            continue
+        if not work.forward or not _visit(work, node, path, prefix):
             return False
-        if work.plan.savepoints and not work.onward(path_of(prefix, node)):
+        if savepoints and not work.onward(path):
             return False
     return work.forward
 
 
-def _visit(work: Work, node: Node, prefix: str) -> bool:
-    path = path_of(prefix, node)
+def _visit(work: Work, node: Node, path: StepPath, prefix: str) -> bool:
     step = work.draft.steps.get(path)
     if isinstance(node, ActionNode):
         return _action(work, node, path, step)
@@ -152,13 +156,22 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     if isinstance(body, Problem):
         fail(work, node, path, body, via="engine")
         return
+    over = over_budget(work, node, path)
+    if over is not None:
+        fail(work, node, path, over, via="engine")
+        return
     attempt = 1
     if step is not None:
         attempt = step.action.attempt + (not step.action.resend)
     due = work.now + node.timeout
     work.emit(
         j.StepDispatched(
-            path=path, attempt=attempt, due=due, first=first, input=value if first else None
+            path=path,
+            attempt=attempt,
+            due=due,
+            first=first,
+            input=value if first else None,
+            reserved=None if node.reserve is None else amount_to_json(node.reserve),
         )
     )
     work.sends.append(
@@ -171,6 +184,19 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
             deadline=due,
         )
     )
+
+
+def over_budget(work: Work, node: ActionNode, path: StepPath) -> Problem | None:
+    """Why metered work cannot be begun. What a returned attempt had reserved counts once."""
+    budget, more = work.plan.budget, node.reserve
+    if budget is None or more is None:
+        return None
+    meter = work.draft.meter.settle(path, None)
+    why = exceeded(budget, meter, more)
+    if why is None:
+        return None
+    title = f"the budget is exhausted: with this call it could come to {why}"
+    return Problem(type=ProblemType.OVER_BUDGET, title=title)
 
 
 # --- signals -------------------------------------------------------------------------------------

@@ -183,6 +183,8 @@ class StepDispatched:
     due: datetime
     first: bool = False
     input: Json = None
+    reserved: Json = None
+    """Of metered work, what the attempt may use: `[calls, tokens, billionths of a dollar]`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +208,7 @@ class StepRetrying:
     problem: Problem
     doubt: bool = False
     probed: bool = False
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +232,7 @@ class StepDoubted:
     due: datetime
     problem: Problem
     returned: bool = False
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +293,7 @@ class StepUnknown:
     ignored: bool = False
     blocked: bool = False
     halts: bool = False
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,6 +304,7 @@ class StepAlarmed:
     path: StepPath
     attempt: int
     output: Json = None
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +318,7 @@ class StepLate:
     undo: Json = None
     mapped: bool = False
     undo_problem: Problem | None = None
+    usage: Json = None
 
 
 # --- a step, back --------------------------------------------------------------------------------

@@ -15,12 +15,14 @@ from amends_contracts import definition as document
 from amends_contracts.definition import Definition, Retry, Schema
 from amends_contracts.expressions import parse_expression, parse_template
 from amends_contracts.messages import Effect, Json, Reversal
-from amends_contracts.names import START_SAGA, UNDO_SAGA, StepPath, service_of
+from amends_contracts.names import GENERATE, START_SAGA, UNDO_SAGA, StepPath, service_of
+from amends_orchestrator.core.asking import as_action, most_used, question
 from amends_orchestrator.core.expressions import (
     CompiledTemplate,
     Expressions,
     compile_template,
 )
+from amends_orchestrator.core.metering import Amount
 
 STEP_NAMES: Final = frozenset({"input", "steps", "saga"})
 UNDO_NAMES: Final = STEP_NAMES | {"action"}
@@ -73,6 +75,10 @@ class ActionNode:
     undo: Undo | None
     """There exactly if the action is compensatable."""
     compensable_for: timedelta | None
+    kind: str = "action"
+    """As the document says it."""
+    reserve: Amount | None = None
+    """Of metered work, the most that an attempt may use."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,6 +236,7 @@ class Plan:
     input_schema: Schema
     output: CompiledTemplate | None
     deadline: timedelta | None
+    budget: document.Budget | None
     interrupt_after: timedelta
     events: bool
     savepoints: bool
@@ -285,13 +292,21 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
         places=compiler.places,
         input_schema=definition.input,
         output=output,
-        deadline=definition.deadline,
+        deadline=_deadline(definition),
+        budget=definition.budget,
         interrupt_after=definition.interrupt_after,
         events=definition.events,
         savepoints=any(place.plans for place in compiler.places.values()),
         pivots=tuple(pivots),
         awaited=frozenset(n.event for n in walk(root) if isinstance(n, AwaitNode)),
     )
+
+
+def _deadline(definition: Definition) -> timedelta | None:
+    """The time a budget allows is over when it is over, as a deadline is."""
+    wall = None if definition.budget is None else definition.budget.wall
+    known = [limit for limit in (definition.deadline, wall) if limit is not None]
+    return min(known, default=None)
 
 
 class _Compiler:
@@ -339,6 +354,10 @@ class _Compiler:
                 return self.wait(step, place.names)
             case document.ChildSaga():
                 return self.child(step, place.names)
+            case document.Tool():
+                return replace(self.action(as_action(step), place.names), kind="tool")
+            case document.Llm():
+                return self.llm(step, place.names)
             case document.Await():
                 when = self.when(step.when, place.names)
                 ignore = step.on_timeout == "ignore"
@@ -422,6 +441,28 @@ class _Compiler:
                 UNDO_SAGA, None, document.UNDO_RETRY_DEFAULT, CHILD_ASKED_AGAIN, verify=False
             ),
             compensable_for=None,
+            kind="saga",
+        )
+
+    def llm(self, step: document.Llm, names: frozenset[str]) -> ActionNode:
+        """A command that changes nothing in the world but what is spent."""
+        return ActionNode(
+            id=step.id,
+            when=self.when(step.when, names),
+            command=GENERATE,
+            service=service_of(GENERATE),
+            input=compile_template(question(step), names, self.engine),
+            effect=Effect.KEYED,
+            reversal=Reversal.READ_ONLY,
+            probe=False,
+            timeout=step.timeout,
+            retry=step.retry,
+            ignore=False,
+            pivot=False,
+            undo=None,
+            compensable_for=None,
+            kind="llm",
+            reserve=most_used(step),
         )
 
     def undo(self, step: document.Action, names: frozenset[str]) -> Undo:

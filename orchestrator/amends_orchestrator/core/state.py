@@ -4,13 +4,17 @@ Inputs and outputs stand in the journal; the state maps step paths to the seqs o
 hold them. What the statuses mean is semantics.md, section "States".
 """
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar
 
 from amends_contracts.names import Op, SagaId, StepPath
+from amends_orchestrator.core.metering import UNUSED, Meter
 
 
 class SagaStatus(StrEnum):
@@ -101,8 +105,7 @@ WORKING = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING})
 ACTIVE = WORKING | {Doing.WAITING, Doing.AWAITING}
 
 
-@dataclass(frozen=True, slots=True)
-class OpState:
+class OpState(NamedTuple):
     """One operation of a step: its action, or its compensation, with counters of its own."""
 
     attempt: int = 0
@@ -157,8 +160,7 @@ class LoopState:
 NO_LOOP = LoopState()
 
 
-@dataclass(frozen=True, slots=True)
-class StepState:
+class StepState(NamedTuple):
     """One step instance. Seqs name the journal rows that hold its payloads."""
 
     status: StepStatus
@@ -206,6 +208,15 @@ class StepState:
 
 _AT_REST = frozenset({Doing.IDLE, Doing.CLOSED})
 
+Piece = TypeVar("Piece", OpState, LoopState, StepState)
+
+
+def replace(piece: Piece, **changes: Any) -> Piece:
+    """The same but for these members. Steps and operations are tuples: facts make many of them."""
+    if isinstance(piece, LoopState):
+        return dataclasses.replace(piece, **changes)
+    return piece._replace(**changes)
+
 
 class UnreadSteps(MutableMapping[StepPath, StepState]):
     """Steps of which some settled ones are read only when they are looked at (core.packed)."""
@@ -243,13 +254,17 @@ LOOK_AGAIN = timedelta(hours=1)
 """How often a saga that waits for an operator is looked at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """The control state. Equal for equal journals."""
+_NO_STEPS: Final[Mapping[StepPath, StepState]] = MappingProxyType({})
+_NO_ROWS: Final[Mapping[str, int]] = MappingProxyType({})
+_NOTHING_KEPT: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType({})
+
+
+class State(NamedTuple):
+    """The control state. Equal for equal journals. A tuple: every decision makes one."""
 
     at: datetime
     """Of the latest row."""
-    steps: Mapping[StepPath, StepState] = field(default_factory=dict[StepPath, StepState])
+    steps: Mapping[StepPath, StepState] = _NO_STEPS
     """Who looks for what is open goes over `unpacked(steps)`."""
     direction: Direction = Direction.FORWARD
     pivot: StepPath | None = None
@@ -270,10 +285,12 @@ class State:
     rows_max: int = ROWS_MAX
     residue: int = 0
     output_seq: int = 0
-    signals: Mapping[str, int] = field(default_factory=dict[str, int])
+    signals: Mapping[str, int] = _NO_ROWS
     """Rows of all signals that came, by id: a repetition is known by it."""
-    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    kept: Mapping[str, tuple[int, ...]] = _NOTHING_KEPT
     """Rows of those that no step has taken, by event, in the order in which they came."""
+    meter: Meter = UNUSED
+    """What model calls have spent and reserved."""
     asked: tuple[Asker, ...] = ()
     """Who waits for its end, at most one for each operation of a step."""
     undoes: SagaId | None = None

@@ -11,8 +11,15 @@ from typing import Final, cast
 from amends_contracts import definition as document
 from amends_contracts.definition import Definition
 from amends_contracts.messages import CommandInfo, Effect, Reversal
-from amends_contracts.names import ENGINE, STEP_PATH_BYTES_MAX, service_of
+from amends_contracts.names import (
+    ENGINE,
+    STEP_PATH_BYTES_MAX,
+    is_command_name,
+    service_of,
+    tool_command,
+)
 from amends_contracts.problems import FieldError
+from amends_orchestrator.core.asking import as_action
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.frames import item_prefix, turn_prefix
 from amends_orchestrator.core.loops import ITEMS_MAX
@@ -23,6 +30,7 @@ from amends_orchestrator.core.resolve import (
     probe_of,
     reversal_of,
 )
+from amends_orchestrator.core.verify_asking import check_budget, check_llm
 from amends_orchestrator.core.verify_loops import (
     check_alternatives,
     check_await,
@@ -124,9 +132,7 @@ class _Checker:
 
     def whole(self) -> Iterator[FieldError]:
         definition = self.definition
-        if definition.budget is not None:
-            reason = "budgets cannot be kept by this version"
-            yield _error("/budget", reason, "leave `budget` out")
+        yield from check_budget(definition)
         if definition.deadline is not None and definition.deadline <= timedelta(0):
             yield _error("/deadline", "it would be over at once", "give it more than PT0S")
         yield from malformed(definition.input, "/input")
@@ -187,10 +193,15 @@ class _Checker:
                 yield from check_await(step, at, after_pivot=place.after, times=place.times)
             case document.ChildSaga():
                 yield from self.child(step, at, place)
+            case document.Tool():
+                yield from self.tool(step, at, place)
+            case document.Llm():
+                yield from check_llm(step, at, self.definition.budget, after_pivot=place.after)
             case _:
                 reason = f"steps of kind {step.kind!r} cannot be run by this version"
                 remedy = (
-                    "use action, parallel, choice, each, repeat, alternatives, wait, await and saga"
+                    "use action, llm, tool, parallel, choice, each, repeat, alternatives, wait, "
+                    "await and saga"
                 )
                 yield _error(f"{at}/kind", reason, remedy)
 
@@ -214,6 +225,16 @@ class _Checker:
         if step.definition == self.definition.name and step.when is None and not place.chosen:
             reason = "it would start itself without end"
             yield _error(f"{at}/definition", reason, "give it a `when`, or put it into a case")
+
+    def tool(self, step: document.Tool, at: str, place: _Place) -> Iterator[FieldError]:
+        """The action that it is; where that names a command, the document names a tool."""
+        if not is_command_name(tool_command(step.tool)):
+            reason = f"{step.tool!r} is no name of a tool"
+            yield _error(f"{at}/tool", reason, "write refund, or service.refund, in lower case")
+            return
+        for error in self.action(as_action(step), at, place):
+            tool = error.path == f"{at}/command"
+            yield error.model_copy(update={"path": f"{at}/tool"}) if tool else error
 
     # --- actions
 

@@ -29,6 +29,7 @@ from amends_orchestrator.core.plan import (
 )
 from amends_orchestrator.core.state import Asker, Doing, Saga, StepState, StepStatus
 from amends_orchestrator.core.view_frames import kind_of, shortened
+from amends_orchestrator.core.view_usage import answers_of, usage_by_model, usage_of
 
 NEEDS_OPERATOR: Final = "waits for an operator"
 
@@ -46,6 +47,7 @@ class _Story:
     input: Json = None
     output: Json = None
     residue: dict[str, Json] | None = None
+    usage: list[Json] = field(default_factory=list[Json])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,7 @@ class SagaView:
     labels: Json = field(default_factory=dict[str, str])
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    usage: Json = None
 
     def to_json(self) -> Json:
         """The saga of `GET /v1/sagas/{id}` (without its trace id, which the core does not know)."""
@@ -92,6 +95,7 @@ class SagaView:
             "output": self.output,
             "output_problem": self.output_problem,
             "failure": self.failure,
+            "usage": self.usage,
             "undoes": state.undoes,
             "parent": _parent(state.asked),
             "stopping": None if state.stop is None else failure_to_json(state.stop),
@@ -126,7 +130,14 @@ def saga_view(plan: Plan, saga: Saga, rows: Sequence[JournalRow]) -> SagaView:
         labels=first.get("labels") or {},
         started_at=rows[0].at,
         ended_at=last.at if saga.state.ended is not None else None,
+        usage=_usage(rows),
     )
+
+
+def _usage(rows: Sequence[JournalRow]) -> Json:
+    reports = [report for row in rows if (report := (row.data or {}).get("usage"))]
+    total = usage_of(reports)
+    return None if total is None else total | {"models": usage_by_model(reports)}
 
 
 def _failure(saga: Saga, rows: Sequence[JournalRow]) -> Json:
@@ -160,6 +171,8 @@ def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
             continue
         story = stories.setdefault(row.step, _Story())
         data: dict[str, Json] = row.data or {}
+        if "usage" in data:
+            story.usage.append(data["usage"])
         if row.kind.startswith("undo."):
             story.undo_started_at = story.undo_started_at or row.at
             story.undo_problem = data.get("problem", story.undo_problem)
@@ -284,7 +297,7 @@ class _Viewer:
         status = StepStatus.PENDING if step is None else step.status
         data: dict[str, Json] = {
             "path": path,
-            "kind": "saga" if node.command == START_SAGA else "action",
+            "kind": node.kind,
             "status": status.value,
             "attempt": 0 if step is None else step.action.attempt,
             "command": node.command,
@@ -300,6 +313,8 @@ class _Viewer:
             "child": _child(node, path, self.saga, story),
             "problem": story.problem,
             "output": story.output,
+            "usage": usage_of(story.usage),
+            "answered_by": answers_of(story.usage) or None,
             "compensation": None if step is None else _compensation(node, step, story),
             "compensable_until": None if step is None else _time(step.retained_until),
         }

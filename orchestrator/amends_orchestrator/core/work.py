@@ -165,6 +165,9 @@ class Work:
 
     def blocked(self) -> list[tuple[StepPath, StepState]]:
         """Steps that wait for an operator."""
+        steps = self.draft.steps
+        if not any(steps[path].is_blocked for path in self.draft.open):
+            return []
         return [(path, step) for path, step in self.open() if step.is_blocked]
 
     def halted(self) -> bool:
@@ -239,9 +242,11 @@ class Work:
             node = self.plan.node_of(path)
             place = _TOP if node is None else self.plan.places[node.id]
         scope = Scope(self, place, prefix_of(path) if prefix is None else prefix, action)
-        if template.references:
-            self.need(*scope.rows(template.references))
-        return template.evaluate(scope)
+        try:
+            return template.evaluate(scope)
+        except Need:
+            self.need(*scope.rows(template.references))  # all of them at once
+            raise
 
     def _notify(self, event: Event) -> None:
         suffix = _NOTICES.get(type(event))

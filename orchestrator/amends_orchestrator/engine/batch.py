@@ -15,7 +15,7 @@ from uuid import UUID
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import dump_messages
-from amends_contracts.messages import Json, StartAnswer
+from amends_contracts.messages import StartAnswer
 from amends_contracts.names import SagaId
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator import core
@@ -37,6 +37,7 @@ from amends_orchestrator.engine.ports import (
 )
 from amends_orchestrator.engine.refusals import refusal_of
 from amends_orchestrator.engine.tracing import Tracing
+from amends_orchestrator.engine.values import NO_TEXTS, RowValues
 from amends_orchestrator.engine.work import (
     ForReply,
     ForSaga,
@@ -61,7 +62,7 @@ class _Slot:
     loaded_seq: int
     saga: core.Saga
     queue: deque[ForSaga] = field(default_factory=deque[ForSaga])
-    values: dict[int, Json] = field(default_factory=dict[int, Json])
+    values: RowValues = field(default_factory=RowValues)
     asked: set[int] = field(default_factory=set[int])
     """Rows that were asked for: one that is asked for twice is not there."""
     rows: list[JournalRow] = field(default_factory=list[JournalRow])
@@ -70,8 +71,7 @@ class _Slot:
     def apply(self, decision: Decision) -> None:
         self.saga = decision.saga
         self.rows += decision.rows
-        for row in decision.rows:
-            self.values[row.seq] = row.data
+        self.values.add({row.seq: row.data for row in decision.rows})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Assembly:
             if wanted:
                 found = await self._store.values(wanted)
                 for slot in waiting:
-                    slot.values |= found.get(slot.saga.identity.saga_id, {})
+                    slot.values.add(found.get(slot.saga.identity.saga_id, {}))
             pending = waiting
         for slot in self._slots.values():
             self._leftover += slot.queue
@@ -319,7 +319,8 @@ class Assembly:
             log.exception("state of saga %s cannot be read", identity.saga_id)
             self._refuse(work, ProblemType.ENGINE_FAULT, _detail(error))
             return None
-        return _Slot(registered, stored.seq, saga)
+        texts = self._loaded.remembered.get(identity.saga_id, NO_TEXTS)
+        return _Slot(registered, stored.seq, saga, values=RowValues(texts))
 
     def _refuse(self, work: ForSaga, kind: ProblemType, detail: str) -> None:
         self._results.append((work, Refused(type=kind, detail=detail)))

@@ -57,6 +57,10 @@ class Loaded:
     """`clock_timestamp()` of the database: the batch's only time."""
     sagas: Mapping[SagaId, StoredSaga]
     starts: Mapping[StartKey, KnownStart]
+    remembered: Mapping[SagaId, Mapping[int, str]] = field(
+        default_factory=dict[SagaId, Mapping[int, str]]
+    )
+    """JSON texts of journal rows, by seq, that the store has at hand; it need not have any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from amends_contracts.messages import CommandInfo, Hello, Json
 from amends_contracts.names import SagaId
-from amends_orchestrator.core.state import Identity, SagaStatus
+from amends_orchestrator.core.state import TERMINAL, Identity, SagaStatus
 from amends_orchestrator.engine.ports import (
     Batch,
     Due,
@@ -40,6 +40,7 @@ from amends_orchestrator.store import opening, queries, signals
 from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays
 from amends_orchestrator.store.database import Database, close_engine, open_engine
 from amends_orchestrator.store.hello import commands_from_json, commands_to_json
+from amends_orchestrator.store.recent import RecentRows
 
 HOT: Final = queries.load("hot")
 LEASE: Final = queries.load("lease")
@@ -59,6 +60,7 @@ class PostgresStore:
     def __init__(self, engine: AsyncEngine, *, query_timeout_s: float = 10.0) -> None:
         self.engine = engine
         self._database = Database(engine, query_timeout_s=query_timeout_s)
+        self._recent = RecentRows()
 
     @classmethod
     async def open(
@@ -96,8 +98,8 @@ class PostgresStore:
 
     async def load(self, sagas: Sequence[SagaId], starts: Sequence[StartKey]) -> Loaded:
         """The sagas (also those that have ended) and the taken start keys among those asked for."""
-        rows = await self._database.fetch(
-            HOT["load"],
+        rows = await self._hot(
+            "load",
             sagas=sagas,
             tenants=[s.tenant for s in starts],
             definitions=[s.definition for s in starts],
@@ -116,14 +118,16 @@ class PostgresStore:
             else:
                 assert saga_id is not None
                 found[saga_id] = _stored(saga_id, row)
-        return Loaded(now=rows[0]["now"], sagas=found, starts=taken)
+        return Loaded(
+            now=rows[0]["now"], sagas=found, starts=taken, remembered=self._recent.of(found)
+        )
 
     async def values(
         self, wanted: Sequence[tuple[SagaId, int]]
     ) -> Mapping[SagaId, Mapping[int, Json]]:
         """`data` of journal rows, by saga and seq."""
-        rows = await self._database.fetch(
-            HOT["journal_values"],
+        rows = await self._hot(
+            "journal_values",
             sagas=[saga_id for saga_id, _ in wanted],
             seqs=[seq for _, seq in wanted],
         )
@@ -134,7 +138,17 @@ class PostgresStore:
 
     async def commit(self, batch: Batch) -> None:
         """All or nothing."""
-        await self._database.fetch(HOT["commit_batch"], **batch_arrays(batch))
+        arrays = batch_arrays(batch)
+        await self._hot("commit_batch", **arrays)
+        self._recent.keep(arrays["row_saga_id"], arrays["row_seq"], arrays["row_data"])
+        self._recent.forget(w.identity.saga_id for w in batch.sagas if w.status in TERMINAL)
+
+    async def _hot(self, name: str, **given: Any) -> Sequence[asyncpg.Record]:
+        try:
+            return await self._database.fetch(HOT[name], **given)
+        except StoreUnavailable:
+            self._recent.clear()
+            raise
 
     async def committed(self, outbox_id: UUID) -> bool:
         """After a commit in doubt: whether its outbox row is there."""

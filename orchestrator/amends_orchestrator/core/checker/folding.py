@@ -16,7 +16,7 @@ from amends_orchestrator.core.evolve import Draft
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.core.state import Direction, Saga, State, StepState, StepStatus
-from amends_orchestrator.core.state_json import head_to_json, path_to_json
+from amends_orchestrator.core.state_json import head_to_json, held_to_json
 
 Changes: TypeAlias = Mapping[StepPath, StepState]
 
@@ -100,7 +100,7 @@ def fold(past: SagaPast, seqs: frozenset[int]) -> Folded:
         entries.append(entry)
         changes.append(_changes(lives, draft, perhaps, done))
         if seqs:
-            steps |= {path: path_to_json(path, step) for path, step in changes[-1].items()}
+            steps |= {path: held_to_json(step) for path, step in changes[-1].items()}
         if done in seqs:
             states[done] = {**head_to_json(draft.freeze()), "steps": dict(steps)}
     saga = Saga(identity=past.identity, seq=done, state=draft.freeze())
