@@ -47,6 +47,8 @@ class Clients:
         self._plans = plans
         self.waiting: dict[str, _Question] = {}
         """What has not been answered yet, by correlation id."""
+        self.refused: set[str] = set()
+        """Correlation ids of late undos that were refused: asked again, they may not be."""
         self._questions: dict[str, _Question] = {}
         self._heard: set[tuple[str, bytes]] = set()
         self._seen: set[SagaId] = set()
@@ -111,6 +113,8 @@ class Clients:
         definition = self._shared.store.sagas[saga_id].stored.identity.definition
 
         def hear(body: dict[str, Any]) -> None:
+            if body.get("saga_id") is None:
+                self.refused.add(name)
             self._note_start(f"{definition}/{undo_start_key(saga_id)}", "", body)
 
         self._later(0.0, name, _Question(lambda: self._publish(asked, name), hear))

@@ -151,9 +151,11 @@ class Run:
         return any(to in self.store.starts for to, _ in self.store.signals.kept)
 
     def _echo(self) -> None:
-        """Every message that was ever delivered comes once more."""
+        """Every message that was ever delivered comes once more, but for what was refused then."""
         self.world.note("every message comes once more")
         for name, message in list(self.broker.delivered):
+            if message.correlation_id in self.people.clients.refused:
+                continue
             self.broker.send(name, message, self.world.chance.random())
         self.world.loop.run(END_S * 2, self.is_over)
 
