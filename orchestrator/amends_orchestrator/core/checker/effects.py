@@ -129,7 +129,11 @@ def undone_in_order(evidence: Evidence) -> Iterator[Broken]:
     """
     for folded in evidence.folded:
         plan = folded.past.plan
-        ledgers = {path: known for path, _, known in evidence.actions(folded) if known.undone}
+        ledgers = {
+            path: known
+            for path, _, known in evidence.actions(folded)
+            if known.undone and path not in folded.touched
+        }
         whole, there = Standing(plan), Standing(plan)
         for path in ledgers:
             whole.set(path, True)

@@ -180,10 +180,10 @@ def _request_of(entry: Entry) -> str:
     """The kind that an operator's request leaves; of a cancel, the row with who did it."""
     match entry.event:
         case j.SagaCompensating(failure=failure) | j.SagaStopping(failure=failure):
+            # Not what a step failed with, and not its parent that takes it back.
+            asked = failure.step is None and not (failure.by or "").startswith("saga ")
             cancelled = failure.type == ProblemType.CANCELLED and not entry.stopping
-            if (failure.by or "").startswith("saga "):  # its parent takes it back, and no person
-                return ""
-            return "cancel" if cancelled else ""
+            return "cancel" if asked and cancelled else ""
         case _:
             return entry.row.kind
 
