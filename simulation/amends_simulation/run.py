@@ -47,6 +47,13 @@ EXPRESSIONS: Final = _Kept()
 class _Library(Catalog):
     """The engine's catalog; what one run has compiled the next ones have at hand."""
 
+    def promised(self) -> None:
+        """What the participants say of their outputs, once in each run."""
+        if not _SHAPES:
+            self.learn(PROMISES)
+            _SHAPES.update(self._outputs)
+        self._outputs = _SHAPES
+
     def _compile(self, name: str, version: int, document: Json) -> Registered | None:
         text = json.dumps(document)
         if text not in _COMPILED:
@@ -61,6 +68,7 @@ class _Library(Catalog):
 
 COMPILED_MAX: Final = 200
 _COMPILED: Final[dict[str, Registered | None]] = {}
+_SHAPES: Final[dict[str, Any]] = {}
 PROMISES: Final = dict.fromkeys((f"{name}.do" for name in SERVICES), PROMISED)
 
 
@@ -95,7 +103,7 @@ class Run:
         )
         clock = Clock(self.world)
         catalog = _Library(self.store, EXPRESSIONS, clock, newest_for_s=END_S * 2)
-        catalog.learn(PROMISES)
+        catalog.promised()
         self.shared = Shared(self.world, self.broker, self.store, catalog, {}, [])
         self.plans: dict[str, Plan] = {}
         for document in schedule.documents:
