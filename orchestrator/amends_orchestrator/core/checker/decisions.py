@@ -15,7 +15,7 @@ from amends_orchestrator.core.checker.history import Decided, Stored
 from amends_orchestrator.core.checker.order import plans_around, precedes
 from amends_orchestrator.core.checker.standing import Standing
 from amends_orchestrator.core.decide import decide
-from amends_orchestrator.core.decision import Decision, Missing, Refused
+from amends_orchestrator.core.decision import Decision
 from amends_orchestrator.core.evolve import Draft
 from amends_orchestrator.core.frames import frames_of
 from amends_orchestrator.core.plan import EachNode, Plan, RepeatNode
@@ -204,16 +204,22 @@ def _decided_again(folded: Folded, decided_at: Mapping[int, Decided]) -> Iterato
             state = draft.freeze()
             draft = Draft(state)
             saga = Saga(identity=identity, seq=row.seq - 1, state=state)
-            again = decide(folded.past.plan, saga, values, decided.message, decided.now)
-            if not _is_same(again, decided.decision):
-                text = f"row {row.seq}: decided again, it comes out otherwise"
-                yield Broken(text, identity.saga_id)
+            why = _differs(folded.past.plan, saga, values, decided)
+            if why is not None:
+                yield Broken(f"row {row.seq}: {why}", identity.saga_id)
         draft.apply(entry.event, row.seq, row.at)
         values[row.seq] = row.data
 
 
-def _is_same(again: Decision | Refused | Missing, first: Decision) -> bool:
-    return isinstance(again, Decision) and (again.rows, again.sends) == (first.rows, first.sends)
+def _differs(plan: Plan, saga: Saga, values: Mapping[int, Json], decided: Decided) -> str | None:
+    first = decided.decision
+    try:
+        again = decide(plan, saga, values, decided.message, decided.now)
+    except (AssertionError, LookupError, TypeError, ValueError) as error:
+        return f"decided again, it cannot be: {type(error).__name__} {error}"
+    if isinstance(again, Decision) and (again.rows, again.sends) == (first.rows, first.sends):
+        return None
+    return "decided again, it comes out otherwise"
 
 
 def something_wakes_it(evidence: Evidence) -> Iterator[Broken]:
