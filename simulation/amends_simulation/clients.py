@@ -47,7 +47,7 @@ class Clients:
         self._plans = plans
         self.waiting: dict[str, _Question] = {}
         """What has not been answered yet, by correlation id."""
-        self.refused: set[str] = set()
+        self._refused: set[str] = set()
         """Correlation ids of late undos that were refused: asked again, they may not be."""
         self._questions: dict[str, _Question] = {}
         self._heard: set[tuple[str, bytes]] = set()
@@ -78,6 +78,10 @@ class Clients:
             for beginning in self._world.schedule.sagas:
                 if (beginning.key, beginning.definition) == (identity.key, identity.definition):
                     self._regret(identity.saga_id, beginning.regret)
+
+    def was_refused(self, message: AmqpMessage) -> bool:
+        """Whether this asked for a late undo that could not be then, and perhaps can be now."""
+        return message.correlation_id in self._refused
 
     # --- what is asked
 
@@ -114,7 +118,7 @@ class Clients:
 
         def hear(body: dict[str, Any]) -> None:
             if body.get("saga_id") is None:
-                self.refused.add(name)
+                self._refused.add(name)
             self._note_start(f"{definition}/{undo_start_key(saga_id)}", "", body)
 
         self._later(0.0, name, _Question(lambda: self._publish(asked, name), hear))

@@ -26,6 +26,8 @@ CALM_S: Final = 12.0
 """Then faults are over."""
 END_S: Final = 1800.0
 """Then every saga has ended, or one never will."""
+ECHO_MOMENTS: Final = 3
+"""When all comes once more: at so many moments, so that much of it arrives together."""
 
 
 class _Kept:
@@ -161,10 +163,11 @@ class Run:
     def _echo(self) -> None:
         """Every message that was ever delivered comes once more, but for what was refused then."""
         self.world.note("every message comes once more")
-        for name, message in list(self.broker.delivered):
-            if message.correlation_id in self.people.clients.refused:
-                continue
-            self.broker.send(name, message, self.world.chance.random())
+        clients, chance = self.people.clients, self.world.chance
+        again = [one for one in self.broker.delivered if not clients.was_refused(one[1])]
+        chance.shuffle(again)
+        for name, message in again:
+            self.broker.send(name, message, chance.randrange(ECHO_MOMENTS) / ECHO_MOMENTS)
         self.world.loop.run(END_S * 2, self.is_over)
 
     def history(self, quiet_at: int | None) -> History:

@@ -160,7 +160,7 @@ class Schedule:
             instances=2 if chance.random() < 0.3 else 1,
             partitions=chance.choice((1, 2)),
             groups=chance.random() < 0.15,
-            echo=chance.random() < 0.25,
+            echo=chance.random() < 0.12,
             again=chance.random() < 0.1,
         )
 

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from amends_contracts.expressions import Literal, Record
 from amends_contracts.names import ENGINE, Op, SagaId, StepPath, key_of
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.folding import Folded
 from amends_orchestrator.core.journal_undo import StepAdopted
+from amends_orchestrator.core.plan import ActionNode
 from amends_orchestrator.core.state import SagaStatus, StepStatus
 
 
@@ -49,18 +51,31 @@ def children_share_their_parents_fate(evidence: Evidence) -> Iterator[Broken]:
     """Promise 3: when all is quiet a child is completed where its step succeeded, else undone."""
     by_key = {folded.past.identity.key: folded for folded in evidence.folded}
     for folded in evidence.folded:
-        if folded.saga.state.undoes is not None:
-            yield from _undone_family(evidence, folded, by_key)
-            continue
-        saga_id = folded.past.identity.saga_id
+        undoes = folded.saga.state.undoes
+        parent = undoes or folded.past.identity.saga_id
         for path, step in folded.saga.state.steps.items():
-            node = folded.past.plan.action_of(path)
-            if node is None or node.service != ENGINE or path in folded.touched:
+            if path in folded.touched or not _runs_a_saga(folded.past.plan.action_of(path)):
                 continue
-            child = by_key.get(key_of(saga_id, path, Op.ACTION))
-            text = _quarrel(evidence, folded, step.status, child)
+            child = by_key.get(key_of(parent, path, Op.ACTION))
+            if undoes is None:
+                text = _quarrel(evidence, folded, step.status, child)
+            else:
+                text = _survival(evidence, step.status, child)
             if text is not None:
-                yield Broken(text, saga_id, path)
+                yield Broken(text, folded.past.identity.saga_id, path)
+
+
+def _runs_a_saga(node: ActionNode | None) -> bool:
+    """Whether it is a step with a child of its own: the plan gives that no other key."""
+    if node is None or node.service != ENGINE:
+        return False
+    match node.input.template:
+        case Record(items=items):
+            return all(name != "key" for name, _ in items)
+        case Literal(value=value):
+            return "key" not in value
+        case _:
+            return False
 
 
 def _quarrel(
@@ -97,35 +112,32 @@ def _is_gone(evidence: Evidence, child: Folded) -> bool:
     return SagaStatus.COMPENSATED in (child.saga.status, *(one.saga.status for one in undos))
 
 
-def _undone_family(evidence: Evidence, undo: Folded, by_key: dict[str, Folded]) -> Iterator[Broken]:
-    """What a late undo has compensated of its original's children."""
-    original = undo.saga.state.undoes
-    assert original is not None
-    for path, step in undo.saga.state.steps.items():
-        node = undo.past.plan.action_of(path)
-        if node is None or node.service != ENGINE or path in undo.touched:
-            continue
-        child = by_key.get(key_of(original, path, Op.ACTION))
-        over = step.status is StepStatus.COMPENSATED
-        if over and child is not None and not _is_gone(evidence, child):
-            yield Broken(_left(child), undo.past.identity.saga_id, path)
+def _survival(evidence: Evidence, status: StepStatus, child: Folded | None) -> str | None:
+    """What is wrong with a child whose step a late undo has compensated."""
+    if status is not StepStatus.COMPENSATED or child is None or _is_gone(evidence, child):
+        return None
+    return _left(child)
 
 
 def outputs_of_children(evidence: Evidence) -> Iterator[Broken]:
-    """Promise 1: what a step has of its child is the output that the child's journal holds."""
+    """Promise 1: what a step has of its child is the output that the child's journal holds.
+
+    One that was too large for a message is left out.
+    """
     by_key = {folded.past.identity.key: folded for folded in evidence.folded}
     for folded in evidence.folded:
+        saga_id = folded.past.identity.saga_id
         for event in (entry.event for entry in folded.entries):
             if not isinstance(event, j.StepSucceeded) or event.via == "operator":
                 continue
-            node = folded.past.plan.action_of(event.path)
-            if node is None or node.service != ENGINE or event.problem is not None:
-                continue
-            saga_id = folded.past.identity.saga_id
             child = by_key.get(key_of(saga_id, event.path, Op.ACTION))
-            end = [e.event for e in child.entries] if child is not None else []
-            outputs = [one.output for one in end if isinstance(one, j.SagaCompleted)]
-            if child is not None and (event.output or None) not in [out or None for out in outputs]:
+            mine = _runs_a_saga(folded.past.plan.action_of(event.path))
+            if child is None or not mine or not event.output:
+                continue
+            outputs = [
+                e.event.output for e in child.entries if isinstance(e.event, j.SagaCompleted)
+            ]
+            if event.output not in outputs and event.output not in [{"output": o} for o in outputs]:
                 text = f"is recorded with {event.output}, its child completed with {outputs}"
                 yield Broken(text, saga_id, event.path)
 
