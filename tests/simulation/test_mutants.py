@@ -18,6 +18,7 @@ BEGIN = {
     "no-tombstone": 290,
     "tombstone-ignored": 290,
     "success-repeated": 80,
+    "failure-repeated": 240,
     "running-buried": 220,
     "probe-without-looking": 200,
     "probe-without-closing": 120,

@@ -19,8 +19,9 @@ from amends_contracts.messages import StartAnswer
 from amends_contracts.names import SagaId
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator import core
+from amends_orchestrator.core.children import reply_of
 from amends_orchestrator.core.decision import Decision, JournalRow, Missing, Refused
-from amends_orchestrator.core.inputs import Fault, Input, StartRequested
+from amends_orchestrator.core.inputs import Asked, Fault, Input, StartRequested
 from amends_orchestrator.core.state import TERMINAL, Identity
 from amends_orchestrator.engine.catalog import Catalog, Registered
 from amends_orchestrator.engine.counters import Counters
@@ -332,6 +333,8 @@ class Assembly:
         while slot.queue and self._bytes_left > 0:
             work = slot.queue[0]
             answer = self._answer(slot, work.message)
+            if isinstance(work.message, Asked) and isinstance(answer, Refused):
+                answer = self._ended(slot, work.message, answer)
             if isinstance(answer, Missing):
                 new = answer.seqs - slot.asked
                 if new:
@@ -347,6 +350,18 @@ class Assembly:
             if work.due is not None:
                 self._woken.append((work.due, slot))
         return frozenset()
+
+    def _ended(self, slot: _Slot, message: Asked, refused: Refused) -> Replied | Refused | Missing:
+        """Who asks a child that has ended since the question was read is told its end."""
+        saga = slot.saga
+        if saga.status not in TERMINAL:
+            return refused
+        seq = saga.state.output_seq
+        if seq and seq not in slot.values:
+            return Missing(frozenset({seq}))
+        output = slot.values[seq].get("output") if seq else None
+        self._messages.append(self._dispatcher.reply(reply_of(saga, message.asker, output)))
+        return Replied()
 
     def _answer(self, slot: _Slot, message: Input) -> Decision | Refused | Missing:
         """What the core says; an exception there parks this saga and nothing else."""

@@ -52,7 +52,11 @@ def failed_without_effect(evidence: Evidence) -> Iterator[Broken]:
     for folded in evidence.folded:
         for path, _, ledger in evidence.actions(folded):
             step = folded.saga.state.steps[path]
-            if step.status is StepStatus.FAILED and ledger.there and path not in folded.touched:
+            if (
+                step.status is StepStatus.FAILED
+                and ledger.there
+                and not evidence.touched(folded, path)
+            ):
                 yield _of(folded, path, "failed, and its effect is there")
 
 
@@ -61,7 +65,7 @@ def undone_exactly_once(evidence: Evidence) -> Iterator[Broken]:
     for folded in evidence.folded:
         compensated = folded.saga.status is SagaStatus.COMPENSATED
         for path, _, ledger in evidence.actions(folded):
-            left = ledger.there and path not in folded.touched
+            left = ledger.there and not evidence.touched(folded, path)
             over = compensated or _is_given_up(folded, path)
             if over and left and not folded.saga.state.steps[path].residue:
                 yield _of(folded, path, "is compensated, and its effect is there")
@@ -108,7 +112,7 @@ def completed_with_effect(evidence: Evidence) -> Iterator[Broken]:
             continue
         for path, _, ledger in evidence.actions(folded):
             succeeded = folded.saga.state.steps[path].status is StepStatus.SUCCEEDED
-            if succeeded and not ledger.there and path not in folded.touched:
+            if succeeded and not ledger.there and not evidence.touched(folded, path):
                 yield _of(folded, path, "succeeded, and its effect is not there")
 
 
@@ -132,7 +136,7 @@ def undone_in_order(evidence: Evidence) -> Iterator[Broken]:
         ledgers = {
             path: known
             for path, _, known in evidence.actions(folded)
-            if known.undone and path not in folded.touched
+            if known.undone and not evidence.touched(folded, path)
         }
         whole, there = Standing(plan), Standing(plan)
         for path in ledgers:

@@ -104,6 +104,11 @@ class Evidence:
                 found.setdefault(folded.saga.state.undoes, []).append(folded)
         return found
 
+    def touched(self, folded: Folded, path: StepPath) -> bool:
+        """Whether a person said what became of a step; a late undo takes over what was said."""
+        original = self.by_id.get(folded.saga.state.undoes) if folded.saga.state.undoes else None
+        return path in folded.touched or (original is not None and path in original.touched)
+
     def ledger(self, folded: Folded, path: StepPath) -> Ledger:
         """What participants did for one step; a late undo is about its original's effects."""
         saga_id = folded.saga.state.undoes or folded.past.identity.saga_id

@@ -54,7 +54,8 @@ def children_share_their_parents_fate(evidence: Evidence) -> Iterator[Broken]:
         undoes = folded.saga.state.undoes
         parent = undoes or folded.past.identity.saga_id
         for path, step in folded.saga.state.steps.items():
-            if path in folded.touched or not _runs_a_saga(folded.past.plan.action_of(path)):
+            told = evidence.touched(folded, path)
+            if told or not _runs_a_saga(folded.past.plan.action_of(path)):
                 continue
             child = by_key.get(key_of(parent, path, Op.ACTION))
             if undoes is None:
