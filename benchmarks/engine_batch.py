@@ -1,6 +1,6 @@
 """What a transition costs the orchestrator's process, without sockets: read, decide, write, send.
 
-The processor's microseconds per transition of the 4-step saga, in batches of 128: from the replies
+The processor's microseconds per transition of the 4-step saga, in batches of 32: from the replies
 as they come off the wire to the arrays of the commit and the outbox row of what is published. The
 store is a dict of the very texts that the database would be given. A saga has five transitions, a
 compensated one eight.
@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from amends_contracts.topology import Topology
 from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.engine.catalog import Catalog
+from amends_orchestrator.engine.circuits import Circuits
 from amends_orchestrator.engine.clock import SystemClock
 from amends_orchestrator.engine.commit import NOTHING_SETTLED, Committer, Durable
 from amends_orchestrator.engine.counters import Counters
@@ -36,7 +38,7 @@ from amends_orchestrator.engine.work import Work
 from amends_orchestrator.store.arrays import batch_arrays
 from amends_orchestrator.store.recent import RecentRows
 
-BATCHES: Final = range(128)
+BATCHES: Final = range(32)
 STEPS: Final = ("one", "two", "three", "four")
 TOPOLOGY: Final = Topology("bench")
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -129,6 +131,7 @@ class _Engine:
             counters,
             bytes_max=4_000_000,
             partitions=lambda: range(16),
+            circuits=Circuits(monotonic, 5, lambda _: None, lambda _: None),
         )
         self.spent = 0.0
 

@@ -160,6 +160,31 @@ class Guard(_Part):
     valid_for: Duration | None = None
 
 
+class Rate(_Part):
+    """At most `count` in any stretch of time of the length `per`."""
+
+    count: Annotated[int, Field(ge=1, le=10_000)]
+    per: Duration
+
+
+class Limit(_Part):
+    """How many may be at work, over all sagas; who is beyond waits as `pending`, not in the way.
+
+    Who says the same `name` shares it, and so does who has the same `key` in it.
+    """
+
+    name: Name | None = None
+    """Default: the command's service, so that a limit holds for a participant."""
+    key: str | None = None
+    """A template; each value of it has places of its own, in each tenant. None: one for all."""
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    """At work at the same time, for each key."""
+    rate: Rate | None = None
+    """Begun in a stretch of time, for each key; tries after a known failure count again."""
+    total: Annotated[int, Field(ge=1)] | None = None
+    """At work at the same time over all keys, which take turns."""
+
+
 class _Step(_Part):
     id: Name
     when: Expression | None = None
@@ -186,6 +211,7 @@ class Action(_Dispatched):
     kind: Literal["action"] = "action"
     command: CommandName
     input: Value = Field(default_factory=dict[str, Any])
+    limit: Limit | None = None
 
 
 class Tool(_Dispatched):

@@ -183,10 +183,12 @@ class Reply:
     usage: Usage | None = None
     trace: Trace | None = None
     content_type: str = JSON_TYPE
+    read: Json = field(default=None, compare=False, repr=False)
+    """The decoded body, where it was decoded to see whether it is one."""
 
     def json(self) -> Json:
         """The decoded body."""
-        return json.loads(self.body)
+        return json.loads(self.body) if self.read is None else self.read
 
     def problem(self) -> Problem:
         """The body as a problem; one that is none gives `about:blank`, with its text as detail."""

@@ -6,6 +6,7 @@ or takes apart such a string.
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NewType
 
 SagaId = NewType("SagaId", str)
@@ -60,16 +61,22 @@ UNDO_OPS: Final = frozenset({Op.COMPENSATION, Op.PROBE, Op.LEDGER, Op.FORGET})
 """Ops that travel in a service's undo lane, so that undoing never waits behind new work."""
 
 
+_REMEMBERED: Final = 4096
+"""Texts of each sort whose form is not looked at again: names of plans and partitions are few."""
+
+
 def is_name(text: str) -> bool:
     """Whether `text` may name a step, a service, a verb or a definition."""
     return _name_match(text) is not None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def is_command_name(text: str) -> bool:
     """Whether `text` has the form `<service>.<verb>`."""
     return _command_match(text) is not None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def is_step_path(text: str) -> bool:
     """Whether `text` is a step path of at most 160 bytes."""
     return len(text) <= STEP_PATH_BYTES_MAX and _path_match(text) is not None
@@ -138,6 +145,7 @@ def reply_routing_key(service: str, partition: int) -> str:
     return f"reply.{service}.{partition:02d}"
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def split_reply_routing_key(routing_key: str) -> tuple[str, int]:
     """Service and partition of a reply's routing key; ValueError for any other text."""
     parts = routing_key.split(".")

@@ -66,6 +66,7 @@ class ProblemType(StrEnum):
     # refusals
     NOT_FOUND = "amends:not-found"
     KEY_CONFLICT = "amends:key-conflict"
+    NAME_CONFLICT = "amends:name-conflict"
     PAST_PIVOT = "amends:past-pivot"
     WRONG_STATE = "amends:wrong-state"
     WINDOW_CLOSED = "amends:window-closed"

@@ -22,7 +22,10 @@ def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
     """As a model would, if all tickets were about broken teapots."""
     text = asked(messages)
     if text.startswith("Read this ticket"):
-        text = json.dumps({"topic": "refund" if "money" in text else "praise", "usd": 30})
+        usd = 300 if "all" in text else 30
+        text = json.dumps({"topic": "refund" if "money" in text else "praise", "usd": usd})
+    elif "rude" in text:
+        return ModelResponse(parts=[], finish_reason="content_filter")
     else:
         text = "Your money is on its way." if "refund" in text else "Thank you!"
     return ModelResponse(parts=[TextPart(text)])

@@ -1,14 +1,17 @@
 """Model calls: dispatched with one body, metered by their replies, stopped by a budget."""
 
+import random
 from typing import Any
 
 import pytest
 
 from amends_contracts.messages import Json, Outcome, Usage
 from amends_contracts.problems import ProblemType
-from amends_orchestrator.core import Refused, saga_view
+from amends_orchestrator.core import TERMINAL, Refused, saga_view
+from amends_orchestrator.core.checker import History, SagaPast, check
 from amends_orchestrator.core.metering import Amount
 from core.dsl import (
+    IDENTITY,
     Said,
     Scenario,
     action,
@@ -32,8 +35,8 @@ def llm(step_id: str, **fields: Any) -> dict[str, Any]:
 
 def answered(said: Said, **usage: Any) -> Said:
     """The same, with what it used."""
-    given: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0, "usd": None, "model": "a:one"} | usage
-    return Said(said.outcome, {**said.fields, "usage": Usage(**given)})
+    none: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0, "usd": None, "model": "a:one"}
+    return Said(said.outcome, {**said.fields, "usage": Usage(**none | usage)})
 
 
 def usage(saga: Scenario) -> Json:
@@ -253,3 +256,47 @@ def test_items_of_a_loop_share_the_budget() -> None:
         saga.expect(CALL).reply(answered(succeeded(text="x"), input_tokens=40))
     saga.ends("compensated")
     assert saga.saga.state.meter.committed == Amount(2, 80)
+
+
+# --- any weather ---------------------------------------------------------------------------------
+
+
+def weather(chance: random.Random) -> Said:
+    """What a participant that keeps its limits may say of a call of at most 40 tokens."""
+    used = {"input_tokens": chance.randint(0, 30), "output_tokens": chance.randint(0, 10)}
+    said = chance.choice([succeeded(text="x"), failed("busy", retryable=True), unknown(), failed()])
+    if chance.random() < 0.3:
+        return said
+    lost = int(said.outcome is Outcome.UNKNOWN)
+    return answered(said, **used, calls=chance.randint(1, 2), lost=lost)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_budget_holds_at_every_prefix_in_any_weather(seed: int) -> None:
+    """Replies late, lost, returned, of any outcome and order, over branches and items."""
+    chance = random.Random(seed)
+    ask = {"models": ["a:one"], "max_reasks": 1, "limits": {"tokens": 40}}
+    body = llm("item", prompt="${ item }", **ask)
+    branches: dict[str, Any] = {name: [llm(name, **ask)] for name in ("b0", "b1")}
+    branches["b2"] = [each("all", ["x", "y", "z"], body, concurrency=2)]
+    plan = definition(action("flight"), parallel("p", **branches), **within(tokens=150, calls=9))
+    saga = given(plan, word="hi")
+    for _ in range(200):
+        if saga.saga.status in TERMINAL:
+            break
+        if not saga.unanswered or chance.random() < 0.2:
+            saga.wakes()
+            continue
+        send = saga.unanswered[chance.randrange(len(saga.unanswered))]
+        command = saga.expect(send.command, op=send.op)
+        if send.command != CALL:
+            command.reply(succeeded())
+        elif chance.random() < 0.1:
+            command.returned(never_delivered=chance.random() < 0.5)
+        elif chance.random() < 0.9:
+            command.reply(weather(chance))
+    assert saga.saga.status in TERMINAL
+    past = SagaPast(identity=IDENTITY, plan=saga.plan, rows=tuple(saga.rows))
+    report = check(History(sagas=(past,)), {14})
+    assert "14 budgets hold" in report.checked
+    assert report.violations == ()

@@ -264,8 +264,8 @@ async def test_past_its_deadline_nothing_is_asked() -> None:
     """Nobody waits for it any more."""
     over = datetime.now(UTC) - timedelta(seconds=1)
     said, usage = await ask(model("x"), at=effect(deadline=over))
-    assert isinstance(said, Unknown)
-    assert usage is None
+    assert isinstance(said, Failed)
+    assert (said.problem.type, said.retryable, usage) == (ProblemType.EXPIRED, True, None)
 
 
 async def test_a_schema_that_is_none_is_a_bad_input() -> None:

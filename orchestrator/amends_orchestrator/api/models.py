@@ -359,6 +359,74 @@ class DefinitionList(Out):
     next: str | None = None
 
 
+class ScheduleIn(In):
+    """Start sagas by the clock."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "nightly",
+                    "definition": "close-books",
+                    "cron": "30 2 * * mon-fri",
+                    "zone": "Europe/Zurich",
+                    "input": {"country": "CH"},
+                    "catch_up": "last",
+                }
+            ]
+        }
+    )
+
+    name: NameText
+    definition: NameText
+    version: Version | None = Field(default=None, description="Default: the newest, each time.")
+    cron: Annotated[str, StringConstraints(pattern=TEXT_PATTERN, max_length=200)] = Field(
+        description="Five fields: minute hour day-of-month month day-of-week."
+    )
+    zone: Annotated[str, StringConstraints(pattern=TEXT_PATTERN, max_length=80)] = Field(
+        description="Time zone of the expression, of the IANA database."
+    )
+    input: Json = Field(default=None, description="Of every start.")
+    labels: Annotated[dict[LabelName, Label], Field(max_length=20)] = Field(
+        default_factory=dict[str, str]
+    )
+    catch_up: Literal["none", "last", "all"] = Field(
+        default="last", description="What is started of the times that were missed."
+    )
+    catch_up_max: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=100, description="With `all`: the latest so many."
+    )
+
+
+class ScheduleOut(Out):
+    """A schedule, what it started last, and when it starts next."""
+
+    name: str
+    definition: str
+    version: int | None
+    cron: str
+    zone: str
+    input: Json
+    labels: dict[str, str]
+    catch_up: str
+    catch_up_max: int
+    added_by: str
+    added_at: datetime
+    next_at: datetime
+    last_at: datetime | None = None
+    last_saga_id: str | None = None
+    last_problem: str | None = Field(
+        default=None, description="Why the latest start was refused, if it was."
+    )
+
+
+class ScheduleList(Out):
+    """The schedules of a tenant."""
+
+    items: list[ScheduleOut]
+    next: str | None = None
+
+
 class ParticipantItem(Out):
     """A participant instance, as it last said hello."""
 

@@ -20,6 +20,7 @@ from amends_orchestrator.cli import (
     operate,
     output,
     sagas,
+    schedules,
     serve,
     signals,
     sim,
@@ -64,6 +65,7 @@ for _command in (
 ):
     app.command(rich_help_panel=_SAGAS)(_command)
 app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
+app.add_typer(schedules.schedules, name="schedule", rich_help_panel=_SAGAS)
 for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):
     app.command(rich_help_panel=_OPERATE)(_command)
 for _command in (serve.serve, migrate.migrate, archive.archive, doctor.doctor, sim.sim):

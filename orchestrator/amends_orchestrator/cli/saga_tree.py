@@ -186,6 +186,8 @@ def _why(step: View) -> str:
     found = compensation.get("problem") or step.get("problem")
     if step["status"] in {"compensated", "nothing_to_compensate"}:
         return ""
+    if step["status"] == "pending" and step.get("reason"):
+        return str(step["reason"])  # what it waits for, not what became of an earlier attempt
     return problem_text(found) or str(step.get("reason") or "")
 
 

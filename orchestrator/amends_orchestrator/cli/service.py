@@ -30,6 +30,7 @@ from amends_orchestrator.store.audit import Audit
 from amends_orchestrator.store.definitions import Definitions
 from amends_orchestrator.store.keys import ApiKeys
 from amends_orchestrator.store.reads import Reads
+from amends_orchestrator.store.schedules import Schedules
 from amends_orchestrator.telemetry import export
 
 log = logging.getLogger("amends")
@@ -106,6 +107,7 @@ def _assemble(
         orchestrator=orchestrator,
         reads=reads,
         definitions=definitions,
+        schedules=Schedules(store.engine),
         keys=keys,
         audit=Audit(store.engine),
         views=CoreViews(reads, orchestrator.catalog),

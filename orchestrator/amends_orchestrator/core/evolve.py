@@ -16,10 +16,12 @@ from amends_orchestrator.core import journal_signals as s
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.evolve_holders import hold
 from amends_orchestrator.core.evolve_metered import metered
+from amends_orchestrator.core.evolve_permits import give_back, queue
 from amends_orchestrator.core.evolve_saga import apply_saga, grant
 from amends_orchestrator.core.evolve_signals import apply_await, receive
 from amends_orchestrator.core.evolve_undo import apply_adopted
 from amends_orchestrator.core.journal import Event
+from amends_orchestrator.core.journal_permits import StepHeld, StepPermitted, StepQueued
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.core.journal_undo import StepAdopted
 from amends_orchestrator.core.moves import STEP_MOVE_OF
@@ -112,6 +114,8 @@ class Draft:
                 _open(self, event, seq, at)
             case j.StepSucceeded() | j.StepFailed() | j.StepUnknown():
                 _settle(self, event, seq)
+            case StepQueued() | StepPermitted() | StepHeld():
+                self.steps[event.path] = queue(self.steps.get(event.path), event, seq, at)
             case (
                 j.UndoDispatched()
                 | j.UndoProgressed()
@@ -199,9 +203,8 @@ def _open(draft: Draft, event: _OpenEvent, seq: int, at: datetime) -> None:
                 returns=op.returns if again else 0,
                 sent_at=at,
             )
-            step = replace(
-                step, status=status, action=op, input_seq=seq if first else step.input_seq
-            )
+            input_seq = seq if first else step.input_seq
+            step = replace(step, status=status, action=op, input_seq=input_seq, held=False)
         case j.StepProgressed(due=due):
             op = replace(op, due=due, progress=op.progress + 1, progress_at=at, returns=0)
             step = replace(step, status=status, action=op)
@@ -217,12 +220,12 @@ def _open(draft: Draft, event: _OpenEvent, seq: int, at: datetime) -> None:
                 problem=problem.type,
                 halts=False,
             )
+            step = step if doubt else give_back(step)
         case j.StepUndeliverable(due=due, doubt=doubt):
             op = replace(
                 op, doing=Doing.BACKOFF, due=due, doubt=doubt, returns=op.returns + 1, resend=True
             )
-            problem = ProblemType.UNDELIVERABLE.value
-            step = replace(step, status=status, action=op, problem=problem)
+            step = replace(step, status=status, action=op, problem=ProblemType.UNDELIVERABLE.value)
         case j.StepDoubted(due=due, problem=problem, returned=returned):
             returns = op.returns + 1 if returned else 0
             op = replace(op, doing=Doing.DOUBT, due=due, doubt=True, returns=returns)
@@ -265,7 +268,7 @@ def _settle(draft: Draft, event: _SettlingEvent, seq: int) -> None:
             )
         case _:
             assert_never(event)
-    draft.steps[path] = step
+    draft.steps[path] = give_back(step)
 
 
 def _settled(op: OpState, *, blocked: bool, doubt: bool) -> OpState:
@@ -416,7 +419,9 @@ def _close(step: StepState, status: StepStatus) -> StepState:
     undoing = status in (StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED)
     op = step.undo if undoing else step.action
     op = OpState(op.attempt, op.base, Doing.CLOSED, sent_at=op.sent_at)
-    return replace(step, undo=op, halts=False) if undoing else replace(step, action=op, halts=False)
+    if undoing:
+        return replace(step, undo=op, halts=False)
+    return give_back(replace(step, action=op, halts=False))
 
 
 def evolve(saga: Saga | None, row: JournalRow, identity: Identity | None = None) -> Saga:

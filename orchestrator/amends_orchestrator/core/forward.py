@@ -33,8 +33,9 @@ from amends_orchestrator.core.plan import (
     WaitNode,
     path_of,
 )
+from amends_orchestrator.core.queueing import ask, hold, needs_permit
 from amends_orchestrator.core.savepoints import go_alternatives
-from amends_orchestrator.core.state import Doing, StepState, StepStatus
+from amends_orchestrator.core.state import UNSENT, Doing, StepState, StepStatus
 from amends_orchestrator.core.waits import enter_wait, go_wait
 from amends_orchestrator.core.work import Work, all_of, render
 
@@ -131,7 +132,7 @@ def _action(work: Work, node: ActionNode, path: StepPath, step: StepState | None
         return True
     op = step.action
     if op.due is not None and op.due <= work.now:
-        if op.doing is Doing.BACKOFF:
+        if op.doing in UNSENT:
             if step.input_seq or _holds(work, node, path):  # an operator retries its condition
                 dispatch(work, node, path)
         elif op.doing is Doing.DOUBT:
@@ -145,7 +146,14 @@ def _is_done_now(work: Work, path: StepPath) -> bool:
 
 def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     """Send the next attempt (or, after a return, the same one again) with the one body."""
+    if hold(work, node, path):
+        return
     step = work.draft.steps.get(path)
+    if needs_permit(node, step):
+        problem = ask(work, node, path)
+        if problem is not None:
+            fail(work, node, path, problem, via="engine")
+        return
     first = step is None or not step.input_seq
     value: Json | ExpressionError
     if step is None or not step.input_seq:

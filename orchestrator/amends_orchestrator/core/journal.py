@@ -15,6 +15,7 @@ from amends_contracts.messages import ActionOutcome, Json
 from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import Problem
 from amends_orchestrator.core import journal_loops, journal_operator
+from amends_orchestrator.core.journal_permits import StepHeld, StepPermitted, StepQueued
 from amends_orchestrator.core.journal_signals import (
     SignalReceived,
     StepAwaiting,
@@ -451,6 +452,9 @@ Event: TypeAlias = (
     | StepPlanFailed
     | StepLeft
     | StepSkipped
+    | StepQueued
+    | StepPermitted
+    | StepHeld
     | StepDispatched
     | StepProgressed
     | StepRetrying

@@ -17,11 +17,13 @@ from amends_orchestrator.core.journal_signals import StepWithdrawn
 from amends_orchestrator.core.metering import LOST
 from amends_orchestrator.core.plan import ActionNode, AlternativesNode, AwaitNode, Node
 from amends_orchestrator.core.retries import PROBE, PROBE_TIMEOUT, attempts_left
-from amends_orchestrator.core.state import Doing, Failure, StepStatus
+from amends_orchestrator.core.state import UNSENT, Doing, Failure, StepStatus
 from amends_orchestrator.core.work import Work, node_at, render
 
 HALTING: Final = frozenset({ProblemType.KEY_REUSED.value, ProblemType.FORGOTTEN.value})
 """Problems that stop the saga at once: what the participant remembers is not what we did."""
+_SENT_NO_MORE: Final = UNSENT | {Doing.DOUBT}
+"""What a saga, or a plan of alternatives, that turns back sends no more."""
 Via = Literal["engine", "reply", "probe", "operator"]
 
 
@@ -275,8 +277,8 @@ def _start_nothing_more(work: Work, paths: list[StepPath], because: str) -> None
         state = work.draft.steps[path]
         node = work.plan.node_of(path)
         op = state.action
-        if isinstance(node, ActionNode) and op.doing in (Doing.BACKOFF, Doing.DOUBT):
-            title = f"not tried again: {because}"
+        if isinstance(node, ActionNode) and op.doing in _SENT_NO_MORE:
+            title = f"not {'tried again' if op.attempt else 'begun'}: {because}"
             why = Problem(type=state.problem or ProblemType.INTERRUPTED, title=title)
             if op.doubt:
                 settle_unknown(work, node, path, why)
@@ -305,7 +307,7 @@ def stop(work: Work, problem: Problem, by: str | None = None) -> None:
         step = work.draft.steps.get(StepPath(pivot))
         if step is None or step.status in (StepStatus.FAILED, StepStatus.SKIPPED):
             continue
-        if step.action.doing is Doing.BACKOFF and not step.action.doubt:
+        if step.action.doing in UNSENT and not step.action.doubt:
             continue  # nothing of it has changed anything
         work.emit(j.SagaStopping(failure=failure_of(problem, None, by)))
         return

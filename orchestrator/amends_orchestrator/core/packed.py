@@ -5,10 +5,11 @@ whose command is under way, its timeout too. In the state's JSON it is then a sh
 state that was read, one that is over stays so until somebody looks at it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias, TypeVar, overload
+from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 
+from amends_contracts.messages import Json
 from amends_contracts.names import StepPath
 from amends_orchestrator.core.state import (
     IDLE,
@@ -49,15 +50,35 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 def pack(step: StepState) -> Packed | None:
     """The short form of a step; None if there is more to say of it."""
     code = _CODE_OF.get((step.status, step.known))
-    if code is None:
+    if code is None or step[_STEP_REST:] != _PLAIN_STEP:
         return None
     action, undo = step.action, step.undo
-    due = _micros(action.due if code == "r" else undo.due) if code in _SENT else 0
+    if not (
+        _is_plain(action, sent=code == "r") and _is_plain(undo, sent=code in _SENT and code != "r")
+    ):
+        return None
+    due = action.due or undo.due
     packed: Packed = [code, step.input_seq, step.output_seq, step.undo_seq]
-    packed += (action.attempt, _micros(action.sent_at), undo.attempt, _micros(undo.sent_at), due)
+    packed += (action.attempt, _micros(action.sent_at), undo.attempt, _micros(undo.sent_at))
+    packed.append(_micros(due))
     while packed[-1] == 0:
         packed.pop()
-    return packed if unpack(packed) == step else None
+    return packed
+
+
+_STEP_REST: Final = StepState._fields.index("known") + 1
+_PLAIN_STEP: Final = StepState(StepStatus.SUCCEEDED)[_STEP_REST:]
+
+
+def _is_plain(op: OpState, *, sent: bool) -> bool:
+    """Whether its attempt, when it was sent, and when it is due say all of it."""
+    if op is IDLE:
+        return not sent
+    if sent:
+        return op.due is not None and op == OpState(
+            op.attempt, 0, Doing.SENT, op.due, sent_at=op.sent_at
+        )
+    return op == OpState(op.attempt, sent_at=op.sent_at)
 
 
 def unpack(packed: Packed) -> StepState:
@@ -155,18 +176,18 @@ class PackedSteps(UnreadSteps):
         return self._held
 
 
-def read(raw: Mapping[StepPath, StepState | Packed]) -> PackedSteps:
-    """Steps of which those that are over stay packed."""
+def read(raw: Mapping[StepPath, Json], step_from_json: Callable[[Json], StepState]) -> PackedSteps:
+    """Steps of which those that are over stay packed; `step_from_json` reads the long form."""
     held: dict[StepPath, StepState | Packed] = {}
     loose: dict[StepPath, None] = {}
     for path, step in raw.items():
         if not isinstance(step, list):
-            held[path], loose[path] = step, None
+            held[path], loose[path] = step_from_json(step), None
         elif step[0] in _SENT:
-            held[path], loose[path] = unpack(step), None
+            held[path], loose[path] = unpack(cast(Packed, step)), None
         else:
             assert step[0] in _CODES, f"{path}: {step[0]!r} is the code of a newer release"
-            held[path] = step
+            held[path] = cast(Packed, step)
     return PackedSteps(held, loose)
 
 
@@ -178,8 +199,13 @@ def output_seq_of(steps: Mapping[StepPath, StepState], path: StepPath) -> int:
     return 0 if step is None else step.output_seq
 
 
-def copy_of(steps: Mapping[StepPath, StepState]) -> PackedSteps:
-    """Steps to work on."""
+def known(steps: Mapping[StepPath, StepState]) -> PackedSteps:
+    """The same steps, to look at."""
     if isinstance(steps, PackedSteps):
-        return steps.copy()
+        return steps
     return PackedSteps(dict(steps), dict.fromkeys(steps))
+
+
+def copy_of(steps: Mapping[StepPath, StepState]) -> PackedSteps:
+    """The same steps, to work on."""
+    return known(steps).copy()

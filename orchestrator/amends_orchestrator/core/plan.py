@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final, TypeAlias
 
 from amends_contracts import definition as document
-from amends_contracts.definition import Definition, Retry, Schema
+from amends_contracts.definition import Definition, Rate, Retry, Schema
 from amends_contracts.expressions import parse_expression, parse_template
 from amends_contracts.messages import Effect, Json, Reversal
 from amends_contracts.names import GENERATE, START_SAGA, UNDO_SAGA, StepPath, service_of
@@ -55,6 +55,17 @@ class Undo:
     verify: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LimitNode:
+    """Which permit each attempt of an action needs."""
+
+    pool: str
+    key: CompiledTemplate | None
+    concurrency: int | None
+    rate: Rate | None
+    total: int | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ActionNode:
     """A command to a participant."""
@@ -75,6 +86,7 @@ class ActionNode:
     undo: Undo | None
     """There exactly if the action is compensatable."""
     compensable_for: timedelta | None
+    limit: LimitNode | None
     kind: str = "action"
     """As the document says it."""
     reserve: Amount | None = None
@@ -245,6 +257,8 @@ class Plan:
     """Steps marked as pivot, in the order of the document."""
     awaited: frozenset[str]
     """Events that some step awaits."""
+    limited: bool
+    """Whether any step needs a permit."""
 
     def node_of(self, path: str) -> Node | None:
         """The node of a step path: what stands after the last dot, without its instance."""
@@ -299,6 +313,7 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
         savepoints=any(place.plans for place in compiler.places.values()),
         pivots=tuple(pivots),
         awaited=frozenset(n.event for n in walk(root) if isinstance(n, AwaitNode)),
+        limited=any(isinstance(n, ActionNode) and n.limit for n in walk(root)),
     )
 
 
@@ -418,6 +433,19 @@ class _Compiler:
             pivot=step.pivot,
             undo=self.undo(step, names) if reversal is Reversal.COMPENSATABLE else None,
             compensable_for=step.compensable_for,
+            limit=self.limit(step, names),
+        )
+
+    def limit(self, step: document.Action, names: frozenset[str]) -> LimitNode | None:
+        limit = step.limit
+        if limit is None:
+            return None
+        return LimitNode(
+            pool=limit.name or service_of(step.command),
+            key=None if limit.key is None else self.template(limit.key, names),
+            concurrency=limit.concurrency,
+            rate=limit.rate,
+            total=limit.total,
         )
 
     def child(self, step: document.ChildSaga, names: frozenset[str]) -> ActionNode:
@@ -441,6 +469,7 @@ class _Compiler:
                 UNDO_SAGA, None, document.UNDO_RETRY_DEFAULT, CHILD_ASKED_AGAIN, verify=False
             ),
             compensable_for=None,
+            limit=None,
             kind="saga",
         )
 
@@ -461,6 +490,7 @@ class _Compiler:
             pivot=False,
             undo=None,
             compensable_for=None,
+            limit=None,
             kind="llm",
             reserve=most_used(step),
         )

@@ -30,7 +30,7 @@ from amends_orchestrator.core.outcomes import (
 )
 from amends_orchestrator.core.plan import ActionNode
 from amends_orchestrator.core.retries import UNDELIVERABLE
-from amends_orchestrator.core.state import Doing, OpState, StepState, StepStatus
+from amends_orchestrator.core.state import UNSENT, Doing, OpState, StepState, StepStatus
 from amends_orchestrator.core.work import Work
 
 PROGRESS_MAX: Final = 10
@@ -124,7 +124,7 @@ def _on_bad_news(
     if reply.attempt != op.attempt:
         return _settled(path, f"attempt {reply.attempt} is not the latest")
     open_ended = op.doing is Doing.SENT
-    waiting = op.doing is not Doing.BACKOFF or op.doubt or op.resend
+    waiting = op.doing not in UNSENT or op.doubt or op.resend
     match reply.outcome:
         case Outcome.FAILED if waiting:
             _on_failed(work, node, step, reply)

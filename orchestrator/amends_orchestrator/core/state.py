@@ -95,14 +95,18 @@ class Doing(StrEnum):
     """Nothing but time, until `due`."""
     AWAITING = "awaiting"
     """A signal; `due` is the timeout, if there is one."""
+    QUEUED = "queued"
+    """A permit; `due` is when it is asked for anew, should the request be lost."""
     BLOCKED = "blocked"
     """An operator."""
     CLOSED = "closed"
     """Nothing ever: an operator closed it; later replies are refused."""
 
 
-WORKING = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING})
+WORKING = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING, Doing.QUEUED})
 ACTIVE = WORKING | {Doing.WAITING, Doing.AWAITING}
+UNSENT = frozenset({Doing.BACKOFF, Doing.QUEUED})
+"""Waiting to be sent: unless a doubt is left from before, nothing has changed anything."""
 
 
 class OpState(NamedTuple):
@@ -194,6 +198,14 @@ class StepState(NamedTuple):
     """End of its undo window (`compensable_for`), if it has one."""
     problem: str | None = None
     """Type of the latest problem; the problem itself stands in the journal."""
+    permit: int = 0
+    """Row with which it asked for the permit that it waits for or holds; 0 if it needs none."""
+    permitted: bool = False
+    """It holds that permit."""
+    asked_at: datetime | None = None
+    """Since when it has waited for it: its place in the queue."""
+    held: bool = False
+    """Its next attempt waits for a participant that does not answer."""
 
     @property
     def is_open(self) -> bool:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from amends_contracts.messages import Json
 from amends_contracts.names import StepPath
@@ -15,7 +15,7 @@ from amends_orchestrator.core.journal_rows import (
     failure_to_json,
 )
 from amends_orchestrator.core.metering import meter_from_json, meter_to_json
-from amends_orchestrator.core.packed import Packed, copy_of, pack, read
+from amends_orchestrator.core.packed import known, pack, read
 from amends_orchestrator.core.state import (
     IDLE,
     Asker,
@@ -104,6 +104,7 @@ _STEP: Final = _Form(
         "undo": (_op_to_json, _op_from_json),
         "loop": (_loop_to_json, _loop_from_json),
         "retained_until": _TIME,
+        "asked_at": _TIME,
     },
 )
 
@@ -152,18 +153,27 @@ def step_from_json(data: Json) -> StepState:
     return StepState(StepStatus(data["status"]), **_STEP.from_json(data))
 
 
+_AFTER_STEPS: Final = State._fields.index("steps") + 1
+_PLAIN_STATE: Final = State(at=datetime.max.replace(tzinfo=UTC))[_AFTER_STEPS:]
+
+
 def state_to_json(state: State) -> Json:
     """Small, without payloads; `state_from_json` gives an equal state."""
-    steps = copy_of(state.steps)
+    steps = known(state.steps)
     written: dict[StepPath, Json] = dict(steps.held())
     for path, step in steps.unpacked():
         written[path] = held_to_json(step)
-    return {**head_to_json(state), "steps": written}
+    data = head_to_json(state)
+    data["steps"] = written
+    return data
 
 
 def head_to_json(state: State) -> dict[str, Json]:
     """All of it but the steps."""
-    return {"at": state.at.isoformat(), **_STATE.to_json(state)}
+    data: dict[str, Json] = {"at": state.at.isoformat()}
+    if state[_AFTER_STEPS:] != _PLAIN_STATE:
+        data |= _STATE.to_json(state)
+    return data
 
 
 def held_to_json(step: StepState) -> Json:
@@ -174,13 +184,8 @@ def held_to_json(step: StepState) -> Json:
 
 def state_from_json(data: Json) -> State:
     """The inverse of `state_to_json`."""
-    raw: dict[StepPath, Json] = data["steps"]
-    steps = read({path: _held_from_json(step) for path, step in raw.items()})
+    steps = read(data["steps"], step_from_json)
     return State(at=datetime.fromisoformat(data["at"]), steps=steps, **_STATE.from_json(data))
-
-
-def _held_from_json(step: Json) -> StepState | Packed:
-    return cast(Packed, step) if isinstance(step, list) else step_from_json(step)
 
 
 def from_stored(identity: Identity, seq: int, status: SagaStatus, state: Json) -> Saga:

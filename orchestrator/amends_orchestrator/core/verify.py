@@ -44,6 +44,8 @@ from amends_orchestrator.core.verify_schemas import malformed
 
 _STRICTER: Final = (Effect.TRANSACTIONAL, Effect.KEYED, Effect.QUERYABLE, Effect.NONE)
 """From the strongest promise to the weakest: a definition may only assume less."""
+RATE_PER_MAX: Final = timedelta(days=1)
+"""Of the stretch in which a `limit` counts: so long every grant is remembered."""
 _LESS: Final = (Reversal.READ_ONLY, Reversal.COMPENSATABLE, Reversal.IRREVERSIBLE)
 
 
@@ -247,6 +249,8 @@ class _Checker:
         yield from self.declared(step, info, at)
         yield from self.compensation(step, info, at)
         yield from self.times(step, at)
+        if step.limit is not None:
+            yield from self.limit(step.limit, f"{at}/limit")
         if step.review is not None:
             reason = "reviews cannot be asked for by this version"
             yield _error(f"{at}/review", reason, "leave `review` out")
@@ -330,6 +334,18 @@ class _Checker:
             endless = retry.max_attempts is None
             if endless and (retry.initial <= timedelta(0) or retry.max <= timedelta(0)):
                 yield _error(where, "it would be tried for ever without a pause", "set `initial`")
+
+    def limit(self, limit: document.Limit, at: str) -> Iterator[FieldError]:
+        if (limit.concurrency, limit.rate, limit.total) == (None, None, None):
+            remedy = "give it `concurrency`, `rate` or `total`, or leave `limit` out"
+            yield _error(at, "it limits nothing", remedy)
+        if limit.rate is not None and not timedelta(0) < limit.rate.per <= RATE_PER_MAX:
+            reason = f"a stretch of {document.format_duration(limit.rate.per)} cannot be counted"
+            yield _error(f"{at}/rate/per", reason, "give it more than PT0S, at most P1D")
+        each, total = limit.concurrency, limit.total
+        if each is not None and total is not None and each > total:
+            reason = f"{each} of one key cannot be at work where {total} may in all"
+            yield _error(f"{at}/concurrency", reason, "lower it to `total`, or leave it out")
 
     # --- the pivot
 

@@ -44,6 +44,8 @@ from amends_orchestrator.core.verify_schemas import (
     types_of,
 )
 
+_KEY: Schema = {"type": ["string", "integer", "number", "boolean"]}
+"""What a limit may tell sagas apart by."""
 _GUARDS = ("null", "has(")
 """An expression with one of these is taken to look before it reads."""
 
@@ -218,6 +220,8 @@ class References:
         info = self.commands.get(step.command)
         schema: Schema = info.input if info is not None and info.input else ANYTHING
         yield from self.value(step.input, f"{at}/input", here, schema)
+        if step.limit is not None and step.limit.key is not None:
+            yield from self.value(step.limit.key, f"{at}/limit/key", here, _KEY)
         undo = compensation_of(step, info)
         if undo is None or undo.input is None:
             return

@@ -48,6 +48,8 @@ class _Story:
     output: Json = None
     residue: dict[str, Json] | None = None
     usage: list[Json] = field(default_factory=list[Json])
+    permit: Json = None
+    """What the latest request for a permit says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,11 @@ def saga_view(plan: Plan, saga: Saga, rows: Sequence[JournalRow]) -> SagaView:
 
 
 def _usage(rows: Sequence[JournalRow]) -> Json:
-    reports = [report for row in rows if (report := (row.data or {}).get("usage"))]
+    reports: list[Json] = []
+    for row in rows:
+        data: dict[str, Json] = row.data or {}
+        if "usage" in data:
+            reports.append(data["usage"])
     total = usage_of(reports)
     return None if total is None else total | {"models": usage_by_model(reports)}
 
@@ -178,6 +184,8 @@ def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
             story.undo_problem = data.get("problem", story.undo_problem)
             story.undo_ended_at = row.at if row.kind in _UNDO_ENDS else None
             continue
+        if row.kind == Kind.STEP_QUEUED:
+            story.permit = data
         if row.kind in (Kind.STEP_DISPATCHED, Kind.STEP_ENTERED, Kind.STEP_AWAITING):
             story.started_at = story.started_at or row.at
         if row.kind in (Kind.STEP_SUCCEEDED, Kind.STEP_LATE, Kind.STEP_ADOPTED):
@@ -306,7 +314,7 @@ class _Viewer:
             "started_at": _time(story.started_at),
             "ended_at": _time(story.ended_at),
         }
-        reason = None if step is None else self.reason(node, step)
+        reason = None if step is None else self.reason(node, step, story)
         optional = {
             "reason": reason,
             "pivot": node.pivot or None,
@@ -339,15 +347,20 @@ class _Viewer:
         }
         return data | {name: value for name, value in optional.items() if value is not None}
 
-    def reason(self, node: ActionNode, step: StepState) -> str | None:
+    def reason(self, node: ActionNode, step: StepState, story: _Story) -> str | None:
         """Why it stands where it stands, if that is not plain."""
         for op in (step.undo, step.action):
             if op.undeliverable:
                 return f"undeliverable: nobody runs {node.service}"
             if op.doing is Doing.BLOCKED:
                 return NEEDS_OPERATOR
-            if op.doing in (Doing.BACKOFF, Doing.DOUBT) and self.saga.state.suspended:
+            if op.doing in _QUIET and self.saga.state.suspended:
                 return "the saga is suspended"
+            if op.doing is Doing.QUEUED:
+                return _queued(story.permit or {}, step.asked_at)
+            if op.doing is Doing.BACKOFF and op.due is not None and step.held:
+                time = op.due.isoformat(timespec="milliseconds")
+                return f"participant: {node.service} does not answer; looked at again at {time}"
             if op.doing is Doing.BACKOFF and op.due is not None:
                 return f"tried again at {op.due.isoformat(timespec='milliseconds')}"
             if op.doing in (Doing.DOUBT, Doing.PROBING):
@@ -411,6 +424,13 @@ def _awaited(node: AwaitNode, step: StepState) -> str | None:
     return "ignored" if step.ignored else None
 
 
+def _queued(permit: Json, since: datetime | None) -> str:
+    whose = f" for {permit['key']}" if permit.get("key") else ""
+    time = "" if since is None else f" since {since.isoformat(timespec='milliseconds')}"
+    return f"permit: waits for a place at {permit.get('pool')}{whose}{time}"
+
+
+_QUIET = frozenset({Doing.BACKOFF, Doing.DOUBT, Doing.QUEUED})
 _PERHAPS = frozenset({StepStatus.UNKNOWN})
 _UNDOING = frozenset({StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED})
 

@@ -126,7 +126,8 @@ class Asking:
             settings["max_tokens"] = room
         patience = self._patience_s()
         if patience <= 0:
-            raise Unknown(ProblemType.EXPIRED, "no time is left to ask a model in")
+            why = "no time was left to ask a model in"
+            raise Failed(ProblemType.EXPIRED, why, retryable=True)
         self.tally.began()
         try:
             async with asyncio.timeout(patience):

@@ -1,6 +1,6 @@
 -- Taking sagas that are over out of the database. Run by `amends archive`, beside the service, in
 -- one transaction per batch: look, write the file, delete. What the tables mean is told in
--- amends-migrations, versions/v0001_first.sql and v0005_archive.sql.
+-- amends-migrations, versions/v0001_first.sql and v0008_archive.sql.
 
 -- name: candidates
 -- Sagas to archive, oldest first, by keyset on the id (version 7: by the time they were started),

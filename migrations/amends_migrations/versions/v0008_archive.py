@@ -2,12 +2,12 @@
 
 from amends_migrations.sql import run_file
 
-revision = "0005"
-down_revision = "0004"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Add the column and its index; prose and SQL are in the file."""
-    run_file("v0005_archive.sql")
+    run_file("v0008_archive.sql")
