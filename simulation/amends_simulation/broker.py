@@ -13,7 +13,7 @@ from typing import TypeAlias
 from amends_amqp.dead_letters import rejected
 from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag, PublishResult
 from amends_contracts.codec import decode_batch, is_batch
-from amends_contracts.names import service_of
+from amends_contracts.names import ENGINE, service_of
 from amends_contracts.topology import Queue, Topology
 from amends_simulation.schedule import Point
 from amends_simulation.world import Process, World
@@ -58,6 +58,8 @@ class Broker:
         if exchange == TOPOLOGY.commands:
             lane, _, command = key.partition(".")
             service = service_of(command)
+            if service == ENGINE:
+                return TOPOLOGY.control
             return TOPOLOGY.do_queue(service) if lane == "do" else TOPOLOGY.undo_queue(service)
         if exchange == TOPOLOGY.batches:
             return key

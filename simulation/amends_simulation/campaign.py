@@ -1,10 +1,12 @@
 """Many seeds: how fast, and which break a promise. One process for each core."""
 
+import gc
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,6 +14,8 @@ from amends_simulation.run import Outcome, run
 from amends_simulation.schedule import Schedule
 
 CHUNK: Final = 200
+SWEPT_EVERY: Final = 100
+"""Seeds after which the garbage of their runs is collected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +48,33 @@ class Tally:
 
 def run_seeds(first: int, count: int) -> Tally:
     """Run seeds here."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # what goes wrong is meant to
     tally, began = Tally(), time.process_time()
-    try:
+    with undisturbed():
         for seed in range(first, first + count):
             _add(tally, run(Schedule.of(seed)))
-    finally:
-        logging.disable(before)
+            if seed % SWEPT_EVERY == 0:
+                gc.collect()
     tally.cpu_s = time.process_time() - began
     return tally
+
+
+@contextmanager
+def undisturbed() -> Generator[None]:
+    """Without log lines, for what goes wrong is meant to, and without the garbage collector, which
+    would look at everything again and again for the sake of short lives.
+    """
+    before, collects = logging.root.manager.disable, gc.isenabled()
+    logging.disable(logging.CRITICAL)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        gc.unfreeze()
+        if collects:
+            gc.enable()
 
 
 def _add(tally: Tally, outcome: Outcome) -> None:

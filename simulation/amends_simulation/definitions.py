@@ -35,10 +35,13 @@ Steps: TypeAlias = list[Json]
 class Maker:
     """Makes steps; knows what may be referred to and how many steps are left."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, document: str, left: int) -> None:
         self.chance = chance
-        self.left = chance.choices((1, 2, 3, 4, 5, 6), (5, 6, 4, 2, 1, 1))[0]
+        self.document = document
+        self.left = left
         self.count = 0
+        self.children: list[Json] = []
+        """Definitions of child sagas."""
         self.after = False
         """Whether the pivot stands before."""
         self.known: list[str] = []
@@ -110,6 +113,8 @@ def action(maker: Maker, _: int) -> Json:
         fields["reversal"] = "read_only"
     else:
         fields["compensation"] = _compensation(maker, probe=bool(fields.get("probe")))
+        if maker.flip(0.15):
+            fields["compensable_for"] = f"PT{chance.choice((1, 3, 60))}S"
     if not {"on_failure", "when"} & fields.keys():
         maker.known.append(name)
     return fields
@@ -201,18 +206,57 @@ def wait(maker: Maker, _: int) -> Json:
     return {"kind": "wait", "id": maker.name("t"), **fields}
 
 
+def awaits(maker: Maker, _: int) -> Json:
+    """One of two events, perhaps for so long only; what it brings can be referred to."""
+    name = maker.name("s")
+    fields: dict[str, Json] = {"event": maker.chance.choice(EVENTS)}
+    if maker.after or maker.flip(0.6):
+        maker.known.append(name)
+    else:
+        fields["timeout"] = f"PT{maker.chance.randint(1, 8)}S"
+        fields["on_timeout"] = maker.chance.choice(("compensate", "ignore"))
+    return {"kind": "await", "id": name, **fields}
+
+
+def saga(maker: Maker, _: int) -> Json:
+    """A child saga of one or two actions, whose output can be referred to."""
+    chance = maker.chance
+    maker.left -= 1
+    name = maker.name("k")
+    child = Maker(chance, f"{maker.document}-{name}", chance.choice((1, 1, 2)))
+    steps: Steps = []
+    while child.left > 0:
+        steps.append(child.step(1))
+    if maker.flip(0.1):
+        steps.append(_pivot(child))
+    document: dict[str, Json] = {"name": child.document, "version": 1, "steps": steps}
+    if child.known:
+        document["output"] = {"n": f"${{ steps.{child.known[-1]}.output.n }}"}
+        maker.known.append(name)
+    maker.children += [*child.children, {**document, "interrupt_after": "PT2S"}]
+    return {
+        "kind": "saga",
+        "id": name,
+        "definition": child.document,
+        "input": {"n": "${ input.n }"},
+    }
+
+
 KINDS: Final[Mapping[Callable[[Maker, int], Json], float]] = {
-    action: 7,
+    action: 8,
     parallel: 2,
     choice: 1,
     each: 1.2,
     repeat: 1,
     alternatives: 1.5,
     wait: 0.7,
+    awaits: 1,
+    saga: 0.8,
 }
 """How often each kind of step is made. A new kind is a function above and a line here."""
-BEFORE_THE_PIVOT: Final = frozenset({repeat, alternatives})
+BEFORE_THE_PIVOT: Final = frozenset({repeat, alternatives, saga})
 """What the verifier refuses behind it."""
+EVENTS: Final = ("paid", "seen")
 
 
 def _pivot(maker: Maker) -> Json:
@@ -235,9 +279,10 @@ def _pivot(maker: Maker) -> Json:
     return fields
 
 
-def random_document(chance: random.Random, name: str) -> Json:
-    """A definition of one to about six actions, as a document."""
-    maker = Maker(chance)
+def random_documents(chance: random.Random, name: str) -> tuple[Json, ...]:
+    """A definition of one to about six actions, as a document; then those of its child sagas."""
+    left = chance.choices((1, 2, 3, 4, 5, 6), (8, 7, 4, 2, 1, 1))[0]
+    maker = Maker(chance, name, left)
     steps: Steps = []
     while maker.left > 0:
         steps.append(maker.step(2))
@@ -255,7 +300,7 @@ def random_document(chance: random.Random, name: str) -> Json:
     if maker.flip(0.12):
         document["deadline"] = f"PT{chance.randint(3, 20)}S"
     _limit(document)
-    return document
+    return document, *maker.children
 
 
 LIMITS: Final[Sequence[Json]] = (

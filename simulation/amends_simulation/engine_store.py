@@ -136,6 +136,8 @@ class EngineStore:
             if write.permits is not NO_PERMITS:
                 self._engine.look_in(PERMITS_S)
             shared.changed(saga_id, write.status)
+            if self._slow and write.wake_at is not None:
+                self._tick_at(write.wake_at)
         if batch.outbox is not None:
             world.commit_of(load_messages(batch.outbox.body))
 
@@ -152,6 +154,14 @@ class EngineStore:
         """As the store does."""
         self._engine.check()
         await self._store.rearm(due)
+        for _, later in due:
+            self._tick_at(later)
+
+    def _tick_at(self, wake_at: datetime) -> None:
+        """Somebody's tick finds what nobody was told of."""
+        now = self._world.now()
+        for engine in self._engine.shared.engines:
+            engine.look_in(max(1.0, (wake_at - now).total_seconds()))
 
     async def tick(self, orchestrator: UUID, *, lease_s: float, claim: bool, limit: int) -> Tick:
         """As the store does."""

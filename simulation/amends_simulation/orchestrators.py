@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from amends_contracts.messages import StartAnswer, Trace
 from amends_contracts.names import SagaId
+from amends_orchestrator.core import from_stored
 from amends_orchestrator.core.checker import Decided
 from amends_orchestrator.core.decision import Decision, Refused, Send
 from amends_orchestrator.core.inputs import Input
-from amends_orchestrator.core.state import Identity, SagaStatus
+from amends_orchestrator.core.state import Identity, Saga, SagaStatus
 from amends_orchestrator.engine.catalog import Catalog
 from amends_orchestrator.engine.circuits import Circuits
 from amends_orchestrator.engine.commit import Committer
@@ -100,9 +101,16 @@ class Shared:
     open: dict[SagaId, SagaStatus]
     """Sagas that have not ended."""
     engines: "list[Engine]"
+    awaited: bool = False
+    """Whether any definition awaits signals."""
     changed: Any = None
     """Told of every saga whose status changes."""
     count: int = 0
+
+    def saga(self, saga_id: SagaId) -> Saga:
+        """As it is stored."""
+        stored = self.store.sagas[saga_id].stored
+        return from_stored(stored.identity, stored.seq, stored.status, stored.state)
 
     def start_engine(self) -> None:
         """One more orchestrator."""
@@ -172,6 +180,7 @@ class Engine(Process):
             inbox=self.inbox,
             envelopes=self._envelopes,
         )
+        signals = Signals(store, clock, self.inbox)
         intake = Intake(
             store,
             self._link,
@@ -187,12 +196,14 @@ class Engine(Process):
             inbox=self.inbox,
             relay=self.relay,
             holdings=self._holdings,
-            signals=Signals(store, clock, self.inbox),
+            signals=signals,
             envelopes=self._envelopes,
             granting=self._granting,
             circuits=circuits,
         )
         self._run(intake, self._leases(store, committer, clock, intake))
+        if self.shared.awaited:
+            self.begin(signals.run())
 
     def _leases(
         self, store: EngineStore, committer: Committer, clock: Clock, intake: Intake

@@ -1,20 +1,17 @@
-"""Clients, operators and strangers: what they ask, what they are told, what they know.
+"""Operators and strangers: what they ask, what they are told, what they know.
 
-A client asks until it is answered. An operator does at any time what comes to mind, and when all
-is calm looks at what really happened and mends what needs it.
+An operator does at any time what comes to mind, and when all is calm looks at what really happened
+and mends what needs it.
 """
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from amends_contracts.amqp import AmqpMessage
-from amends_contracts.codec import encode_client, encode_reply
-from amends_contracts.messages import Outcome, Reply, Start, digest_of, to_body
+from amends_contracts.codec import encode_reply
+from amends_contracts.messages import Outcome, Reply, to_body
 from amends_contracts.names import Key, MessageId, Op, SagaId, StepPath, key_of
-from amends_orchestrator.core import from_stored
 from amends_orchestrator.core.checker import Asked
 from amends_orchestrator.core.decision import Decision
 from amends_orchestrator.core.inputs import (
@@ -29,11 +26,11 @@ from amends_orchestrator.core.inputs import (
 from amends_orchestrator.core.plan import Plan
 from amends_orchestrator.core.state import Doing, Saga, SagaStatus, StepState, StepStatus
 from amends_simulation.broker import TOPOLOGY, Broker
+from amends_simulation.clients import Clients
 from amends_simulation.orchestrators import TOKENS, Shared, expire
-from amends_simulation.schedule import MOMENT_S, TIMED, Beginning, Fault, Point
+from amends_simulation.schedule import MOMENT_S, TIMED, Fault, Point
 from amends_simulation.world import FORGED, World
 
-ASK_AGAIN_S: Final = 4.0
 LOOK_S: Final = 2.0
 RETRIES_MAX: Final = 6
 """Then somebody takes it back by hand: only a person can tell, and a retry does not help."""
@@ -58,60 +55,17 @@ class People:
         self._broker = broker
         self._shared = shared
         self._plans = plans
-        self.waiting: dict[str, Beginning] = {}
-        """Clients that have not heard of their saga yet."""
+        self.clients = Clients(world, broker, shared, plans)
         self.calm = False
-        self._heard: set[tuple[str, bytes]] = set()
         self._watched: dict[SagaId, None] = {}
-        broker.answers = self._answered
         shared.changed = self._changed
 
     def begin(self) -> None:
         """Everybody has plans."""
-        for beginning in self._world.schedule.sagas:
-            self.waiting[beginning.key] = beginning
-            self._world.later(beginning.at, self._ask, beginning)
+        self.clients.begin()
         for fault in self._world.schedule.faults:
             if fault.point in TIMED:
                 self._world.later(fault.nth * MOMENT_S, self._happen, fault)
-
-    # --- clients
-
-    def _ask(self, beginning: Beginning) -> None:
-        if beginning.key in self.waiting:
-            self._start(beginning, beginning.key)
-            self._world.later(ASK_AGAIN_S, self._ask, beginning)
-
-    def _start(self, beginning: Beginning, correlation_id: str) -> None:
-        name = self._world.schedule.documents[beginning.document]["name"]
-        start = Start(definition=name, key=beginning.key, input={"n": beginning.n})
-        message = encode_client(start, TOPOLOGY)
-        answer_to = TOPOLOGY.client_queue("c")
-        self._broker.publish(replace(message, reply_to=answer_to, correlation_id=correlation_id))
-
-    def _answered(self, message: AmqpMessage) -> None:
-        """A start was answered."""
-        correlation = message.correlation_id or ""
-        if (correlation, message.body) in self._heard:
-            return  # the same answer again
-        self._heard.add((correlation, message.body))
-        key, _, n = correlation.partition("/")
-        beginning = next(s for s in self._world.schedule.sagas if s.key == key)
-        name = self._world.schedule.documents[beginning.document]["name"]
-        body = json.loads(message.body)
-        saga_id: str | None = body.get("saga_id")
-        self._world.asked.append(
-            Asked(
-                tenant="default",
-                what="start",
-                answer="refused" if saga_id is None else "applied",
-                saga_id=None if saga_id is None else SagaId(saga_id),
-                key=f"{name}/{key}",
-                digest=digest_of((n or str(beginning.n)).encode()),
-                created=bool(body.get("created")),
-            )
-        )
-        self.waiting.pop(key, None)  # a refusal is an answer, too: somebody used the key before
 
     # --- what the schedule says
 
@@ -133,10 +87,15 @@ class People:
         saga_id = self._some_saga()
         match what:
             case "again":
-                self._start(beginning, beginning.key)
+                self.clients.again(beginning)
             case "otherwise":
-                n = beginning.n + 1
-                self._start(replace(beginning, n=n), f"{beginning.key}/{n}")
+                self.clients.otherwise(beginning)
+            case "signal again":
+                self.clients.signal_again()
+            case "signal otherwise":
+                self.clients.signal_otherwise()
+            case "stray signal" if saga_id is not None:
+                self.clients.stray_signal(saga_id)
             case "foreign cancel" if saga_id is not None:
                 self._request(saga_id, CancelRequested(reason="mine", by="eve"), tenant="eve")
             case "forged reply" | "unsigned" if saga_id is not None:
@@ -146,7 +105,7 @@ class People:
 
     def _forge(self, saga_id: SagaId, *, signed: bool) -> None:
         """A stranger says that some step succeeded."""
-        saga = self._saga(saga_id)
+        saga = self._shared.saga(saga_id)
         paths = [path for path in saga.state.steps if self._plan(saga).action_of(path)]
         if not paths:
             return
@@ -173,7 +132,7 @@ class People:
         if saga_id is None:
             return
         chance, by = self._world.chance, "ann"
-        steps = sorted(self._saga(saga_id).state.steps)
+        steps = sorted(self._shared.saga(saga_id).state.steps)
         match what:
             case "cancel":
                 self._request(saga_id, CancelRequested(reason="no", by=by))
@@ -187,8 +146,24 @@ class People:
             case "skip" if steps:
                 path = chance.choice(steps)
                 self._request(saga_id, SkipRequested(path=path, reason="no", by=by, owner=by))
+            case "resolve" if steps:
+                self._resolve(saga_id, chance.choice(steps))
+            case "undo":
+                self.clients.undo(saga_id, across_pivot=chance.random() < 0.5)
             case _:
                 pass
+
+    def _resolve(self, saga_id: SagaId, path: StepPath) -> None:
+        """Somebody says what became of a step, as far as can be seen now."""
+        receipt = self._world.look(key_of(saga_id, path, Op.ACTION))
+        resolved = ResolveRequested(
+            path=path,
+            outcome=Outcome.FAILED if receipt is None else Outcome.SUCCEEDED,
+            reason="looked",
+            by="ann",
+            output=None if receipt is None else {"n": receipt},
+        )
+        self._request(saga_id, resolved)
 
     def _lease(self, what: str) -> None:
         engines = self._shared.engines
@@ -210,7 +185,7 @@ class People:
         n = len(self._world.asked)
         what = WHAT[type(message)]
         self._world.asked.append(Asked(tenant=tenant, what=what, answer="none", saga_id=saga_id))
-        self._world.note(f"{tenant} asks for {what} of {self._saga(saga_id).identity.key}")
+        self._world.note(f"{tenant} asks for {what} of {self._shared.saga(saga_id).identity.key}")
 
         def heard(done: "asyncio.Future[Any]") -> None:
             if done.cancelled():
@@ -229,10 +204,6 @@ class People:
         sagas = sorted(self._shared.store.sagas)
         return self._world.chance.choice(sagas) if sagas else None
 
-    def _saga(self, saga_id: SagaId) -> Saga:
-        stored = self._shared.store.sagas[saga_id].stored
-        return from_stored(stored.identity, stored.seq, stored.status, stored.state)
-
     def _plan(self, saga: Saga) -> Plan:
         return self._plans[saga.identity.definition]
 
@@ -241,10 +212,15 @@ class People:
     def calm_down(self) -> None:
         """From now on operators look after what needs them."""
         self.calm = True
+        self.clients.nudge()
         for saga_id, status in self._shared.open.items():
-            self._changed(saga_id, status)
+            self._watch(saga_id, status)
 
     def _changed(self, saga_id: SagaId, status: SagaStatus) -> None:
+        self.clients.changed(self._shared.store.sagas[saga_id].stored.identity, status)
+        self._watch(saga_id, status)
+
+    def _watch(self, saga_id: SagaId, status: SagaStatus) -> None:
         resting = status in (SagaStatus.STUCK, SagaStatus.SUSPENDED)
         if self.calm and resting and saga_id not in self._watched:
             self._watched[saga_id] = None
@@ -252,7 +228,7 @@ class People:
 
     def _look_after(self, saga_id: SagaId) -> None:
         del self._watched[saga_id]
-        saga = self._saga(saga_id)
+        saga = self._shared.saga(saga_id)
         if saga.status is SagaStatus.SUSPENDED:
             self._request(saga_id, ResumeRequested(reason="looked", by="ann"))
         elif saga.status is SagaStatus.STUCK:
@@ -262,7 +238,7 @@ class People:
                 if Doing.BLOCKED in (step.action.doing, step.undo.doing):
                     self._request(saga_id, self._mending(saga, path, step))
         if saga.status in (SagaStatus.STUCK, SagaStatus.SUSPENDED):
-            self._changed(saga_id, saga.status)
+            self._watch(saga_id, saga.status)
 
     def _mending(self, saga: Saga, path: StepPath, step: StepState) -> Input:
         """What somebody does who looks at what really happened."""

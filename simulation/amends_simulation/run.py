@@ -1,5 +1,6 @@
 """One run: a schedule in, what happened and what the checker says of it out."""
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -9,7 +10,7 @@ from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.core import Plan
 from amends_orchestrator.core.checker import History, Report, SagaPast, Stored, Violation, check
 from amends_orchestrator.core.expressions import ExpressionError
-from amends_orchestrator.engine.catalog import Catalog
+from amends_orchestrator.engine.catalog import Catalog, Registered
 from amends_orchestrator.store.memory import MemoryStore
 from amends_simulation.broker import Broker
 from amends_simulation.database import Tables
@@ -25,6 +26,8 @@ CALM_S: Final = 12.0
 """Then faults are over."""
 END_S: Final = 1800.0
 """Then every saga has ended, or one never will."""
+ECHO_MOMENTS: Final = 3
+"""When all comes once more: at so many moments, so that much of it arrives together."""
 
 
 class _Kept:
@@ -41,6 +44,33 @@ class _Kept:
 
 
 EXPRESSIONS: Final = _Kept()
+
+
+class _Library(Catalog):
+    """The engine's catalog; what one run has compiled the next ones have at hand."""
+
+    def promised(self) -> None:
+        """What the participants say of their outputs, once in each run."""
+        if not _SHAPES:
+            self.learn(PROMISES)
+            _SHAPES.update(self._outputs)
+        self._outputs = _SHAPES
+
+    def _compile(self, name: str, version: int, document: Json) -> Registered | None:
+        text = json.dumps(document)
+        if text not in _COMPILED:
+            if len(_COMPILED) == COMPILED_MAX:
+                del _COMPILED[next(iter(_COMPILED))]
+            _COMPILED[text] = super()._compile(name, version, document)
+        registered = _COMPILED[text]
+        if registered is not None:
+            self._known[name, version] = registered
+        return registered
+
+
+COMPILED_MAX: Final = 200
+_COMPILED: Final[dict[str, Registered | None]] = {}
+_SHAPES: Final[dict[str, Any]] = {}
 PROMISES: Final = dict.fromkeys((f"{name}.do" for name in SERVICES), PROMISED)
 
 
@@ -70,10 +100,12 @@ class Run:
         if tell:
             self.world.story = []
         self.broker = Broker(self.world)
-        self.store = MemoryStore(clock=self.world.now, partitions=schedule.partitions)
+        self.store = MemoryStore(
+            clock=self.world.now, partitions=schedule.partitions, plain=not schedule.again
+        )
         clock = Clock(self.world)
-        catalog = Catalog(self.store, EXPRESSIONS, clock, newest_for_s=END_S * 2)
-        catalog.learn(PROMISES)
+        catalog = _Library(self.store, EXPRESSIONS, clock, newest_for_s=END_S * 2)
+        catalog.promised()
         self.shared = Shared(self.world, self.broker, self.store, catalog, {}, [])
         self.plans: dict[str, Plan] = {}
         for document in schedule.documents:
@@ -81,6 +113,7 @@ class Run:
             registered = at_once(catalog.get(document["name"], None))
             assert registered is not None, catalog.broken
             self.plans[document["name"]] = registered.plan
+        self.shared.awaited = any(plan.awaited for plan in self.plans.values())
         self.people = People(self.world, self.broker, self.shared, self.plans)
         self.tables: list[Tables] = []
 
@@ -114,7 +147,8 @@ class Run:
         world = self.world
         return not (
             self.shared.open
-            or self.people.waiting
+            or self.people.clients.waiting
+            or self._early()
             or world.unsettled
             or self.broker.under_way
             or world.pending
@@ -122,11 +156,18 @@ class Run:
             or any(engine.inbox for engine in self.shared.engines)
         )
 
+    def _early(self) -> bool:
+        """Whether signals are kept whose saga has come."""
+        return any(to in self.store.starts for to, _ in self.store.signals.kept)
+
     def _echo(self) -> None:
-        """Every message that was ever delivered comes once more."""
+        """Every message that was ever delivered comes once more, but for what was refused then."""
         self.world.note("every message comes once more")
-        for name, message in list(self.broker.delivered):
-            self.broker.send(name, message, self.world.chance.random())
+        clients, chance = self.people.clients, self.world.chance
+        again = [one for one in self.broker.delivered if not clients.was_refused(one[1])]
+        chance.shuffle(again)
+        for name, message in again:
+            self.broker.send(name, message, chance.randrange(ECHO_MOMENTS) / ECHO_MOMENTS)
         self.world.loop.run(END_S * 2, self.is_over)
 
     def history(self, quiet_at: int | None) -> History:
@@ -154,6 +195,8 @@ class Run:
             effects=tuple(world.effects),
             heard=tuple(world.heard),
             asked=tuple(world.asked),
+            sent=tuple(world.sent),
+            dropped=frozenset(signal for signal, _ in store.signals.audited),
             decided=tuple(world.decided) if world.schedule.again else None,
             quiet_at=quiet_at,
             calm=True,
@@ -173,8 +216,9 @@ def run(schedule: Schedule, *, tell: bool = False) -> Outcome:
     failures = tuple(
         Violation(0, f"{type(error).__name__}: {error}") for error in one.world.loop.failures
     )
-    if one.people.waiting:
-        failures += (Violation(13, f"starts never answered: {sorted(one.people.waiting)}"),)
+    if one.people.clients.waiting:
+        text = f"never answered: {sorted(one.people.clients.waiting)}"
+        failures += (Violation(13, text),)
     elif history.quiet_at is None and not one.shared.open:
         left = list(one.world.unsettled) or one.broker.under_way
         failures += (Violation(10, f"never settled: {left}"),)

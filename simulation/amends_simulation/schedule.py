@@ -8,10 +8,11 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from amends_contracts.messages import Json
-from amends_simulation.definitions import random_document
+from amends_simulation.definitions import random_documents
 
 
 class Point(StrEnum):
@@ -56,8 +57,11 @@ WHAT: Final[Mapping[Point, tuple[str, ...]]] = {
     Point.SAVE: ("crash before", "crash after", "lost before", "lost after", "locked"),
     Point.ANSWER: ("crash before", "crash after", "unknown, lost", "unknown, arrived", "twice"),
     Point.ACK: ("crash before", "lost"),
-    Point.CLIENT: ("again", "otherwise", "forged reply", "foreign cancel", "unsigned"),
-    Point.PERSON: ("cancel", "cancel", "suspend", "resume", "retry", "skip"),
+    Point.CLIENT: (
+        *("again", "otherwise", "forged reply", "foreign cancel", "unsigned"),
+        *("signal again", "signal otherwise", "stray signal"),
+    ),
+    Point.PERSON: (*("cancel", "cancel", "suspend", "resume", "retry", "skip", "resolve", "undo"),),
     Point.LEASE: ("lost", "paused"),
 }
 _WEIGHTS: Final[Mapping[Point, float]] = {
@@ -105,8 +109,9 @@ class Beginning:
     key: str
     n: int
     at: float
-    document: int
-    tenant: str = "default"
+    definition: str
+    regret: float | None = None
+    """So many seconds after its end somebody wants it undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,29 +139,45 @@ class Schedule:
         chance = random.Random(seed)
         count = chance.choices((1, 2, 3), (12, 2, 1))[0]
         kinds = 1 if count == 1 or chance.random() < 0.7 else 2
-        documents = tuple(random_document(chance, f"plan-{n}") for n in range(kinds))
+        plans = [_documents(n) for n in chance.sample(_shelf(seed), kinds)]
         sagas = tuple(
             Beginning(
                 key=f"k{n}",
                 n=chance.randrange(3),
                 at=chance.random() * 0.2,
-                document=chance.randrange(kinds),
+                definition=chance.choice(plans)[0]["name"],
+                regret=4 * chance.random() if chance.random() < 0.2 else None,
             )
             for n in range(count)
         )
         orchestrators = 2 if chance.random() < 0.3 else 1
         return cls(
             seed=seed,
-            documents=documents,
+            documents=tuple(document for plan in plans for document in plan),
             sagas=sagas,
             faults=_faults(chance, orchestrators),
             orchestrators=orchestrators,
             instances=2 if chance.random() < 0.3 else 1,
             partitions=chance.choice((1, 2)),
             groups=chance.random() < 0.15,
-            echo=chance.random() < 0.25,
+            echo=chance.random() < 0.12,
             again=chance.random() < 0.1,
         )
+
+
+SEEDS_A_SHELF: Final = 64
+PLANS_A_SHELF: Final = 16
+"""So many neighbouring seeds draw from so many plans: a plan is compiled once for several runs."""
+
+
+def _shelf(seed: int) -> range:
+    first = seed // SEEDS_A_SHELF * PLANS_A_SHELF
+    return range(first, first + PLANS_A_SHELF)
+
+
+@lru_cache(maxsize=4 * PLANS_A_SHELF)
+def _documents(number: int) -> tuple[Json, ...]:
+    return random_documents(random.Random(f"plan {number}"), f"plan-{number}")
 
 
 def _faults(chance: random.Random, orchestrators: int) -> tuple[Fault, ...]:

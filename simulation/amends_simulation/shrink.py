@@ -10,6 +10,7 @@ from typing import Any, cast
 from amends_contracts.definition import Definition
 from amends_contracts.messages import Json
 from amends_orchestrator.core import verify
+from amends_orchestrator.core.undo_debt import steps_in
 from amends_simulation.run import EXPRESSIONS, Outcome, run
 from amends_simulation.schedule import Schedule
 
@@ -46,6 +47,10 @@ def _smaller(schedule: Schedule) -> Iterator[Schedule]:
         plainer = change(schedule)
         if plainer != schedule:
             yield plainer
+    named = {saga.definition for saga in schedule.sagas} | _children(schedule.documents)
+    needed = tuple(one for one in schedule.documents if one["name"] in named)
+    if needed != schedule.documents:
+        yield replace(schedule, documents=needed)
     for n, document in enumerate(schedule.documents):
         for steps in _fewer(document["steps"]):
             documents = list(schedule.documents)
@@ -61,6 +66,11 @@ _PLAIN: tuple[Callable[[Schedule], Schedule], ...] = (
     lambda schedule: replace(schedule, groups=False),
     lambda schedule: replace(schedule, echo=False),
 )
+
+
+def _children(documents: tuple[Json, ...]) -> set[str]:
+    steps = (step for document in documents for step in steps_in(document))
+    return {step["definition"] for step in steps if step["kind"] == "saga"}
 
 
 def _left_out(items: tuple[Any, ...], n: int) -> tuple[Any, ...]:

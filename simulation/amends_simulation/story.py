@@ -1,10 +1,10 @@
 """A run told in words: the schedule, what happened when, and which promise was broken."""
 
 import json
-import logging
 from dataclasses import dataclass
 
 from amends_contracts.messages import Json
+from amends_simulation.campaign import undisturbed
 from amends_simulation.run import Outcome, run
 from amends_simulation.schedule import Schedule
 from amends_simulation.shrink import shrink
@@ -32,15 +32,11 @@ class Told:
 
 def tell(seed: int) -> Told:
     """Run a seed; if it breaks a promise, make it as short as possible first."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # what goes wrong is meant to
-    try:
+    with undisturbed():
         outcome = run(Schedule.of(seed), tell=True)
         violations = tuple(str(violation) for violation in outcome.violations)
         if violations:
             outcome = run(shrink(outcome).schedule, tell=True)
-    finally:
-        logging.disable(before)
     return Told(seed, violations, "\n".join(_lines(outcome)), outcome)
 
 

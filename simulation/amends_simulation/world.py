@@ -15,7 +15,16 @@ from uuid import UUID
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.messages import Json
 from amends_contracts.names import Key, Op, SagaId, StepPath, split_key
-from amends_orchestrator.core.checker import Asked, Change, Commit, Decided, Effect, Heard, Made
+from amends_orchestrator.core.checker import (
+    Asked,
+    Change,
+    Commit,
+    Decided,
+    Effect,
+    Heard,
+    Made,
+    Sent,
+)
 from amends_orchestrator.engine.ids import uuid7
 from amends_simulation.loop import VirtualLoop
 from amends_simulation.schedule import Faults, Schedule
@@ -117,6 +126,7 @@ class World:
         self.settled: set[str] = set()
         self.heard: list[Heard] = []
         self.asked: list[Asked] = []
+        self.sent: list[Sent] = []
         self.decided: list[Decided] = []
         self.story: list[str] | None = None
         """What happened, in words; None: nobody listens."""
@@ -266,6 +276,7 @@ class World:
 
 def _made(message: AmqpMessage, order: int, saga_id: SagaId, path: StepPath, op: Op) -> Made:
     headers: Mapping[str, Any] = message.headers
+    is_reply = "amends-outcome" in headers  # of a child saga to its parent's step
     return Made(
         order=order,
         id=message.message_id or "",
@@ -273,5 +284,5 @@ def _made(message: AmqpMessage, order: int, saga_id: SagaId, path: StepPath, op:
         path=path,
         op=op,
         attempt=headers["amends-attempt"],
-        tenant=headers["amends-tenant"],
+        tenant=None if is_reply else headers["amends-tenant"],
     )

@@ -1,7 +1,10 @@
 """The checker's order of step instances: items, iterations and plans, not only steps."""
 
+from unittest.mock import patch
+
 from amends_contracts.names import StepPath
-from amends_orchestrator.core.checker import Change, History, check
+from amends_orchestrator.core.checker import Change, History, check, decisions
+from amends_orchestrator.core.checker import effects as effects_of
 from amends_orchestrator.core.checker.order import precedes
 from core.dsl import action, alternatives, definition, each, failed, given, repeat, succeeded
 from core.test_checker import effect, past
@@ -53,3 +56,19 @@ def test_iterations_are_undone_latest_first() -> None:
     assert [violation.text for violation in report.violations] == [
         "was undone before poll#2.a, which comes after it"
     ]
+
+
+def test_a_long_each_is_judged_without_comparing_its_steps() -> None:
+    """What is undone in order costs no look at every pair of steps."""
+    saga = given(definition(each("legs", list(range(40)), action("a")), action("b")))
+    for n in range(40):
+        saga.expect("as.do").reply(succeeded(n=n))
+    saga.expect("bs.do").reply(failed())
+    effects = [effect(StepPath(f"legs[{n}].a"), Change.TAKEN, n) for n in range(40)]
+    for n in reversed(range(40)):
+        saga.expect("as.undo").reply(succeeded())
+        effects.append(effect(StepPath(f"legs[{n}].a"), Change.UNDONE, 80 - n))
+    history = History(sagas=(past(saga),), effects=tuple(effects))
+    with patch.object(decisions, "precedes") as asked, patch.object(effects_of, "precedes", asked):
+        assert check(history, {5}).violations == ()
+    assert asked.mock_calls == []

@@ -1,6 +1,7 @@
 """Child sagas through the real engine: completed, failed, stuck, cancelled, never started."""
 
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,10 @@ from amends_contracts.messages import Json, StartAnswer, Undo
 from amends_contracts.names import START_SAGA, UNDO_SAGA, Op, SagaId, StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core.decision import Decision, Refused
-from amends_orchestrator.core.inputs import CancelRequested, Input, SkipRequested
+from amends_orchestrator.core.inputs import Asked, CancelRequested, Input, SkipRequested
+from amends_orchestrator.engine.children import Children
 from amends_orchestrator.engine.ports import StartKey
+from amends_orchestrator.engine.work import ForSaga
 from engine.harness import Engine, action, engine
 from engine.scripted import failed, silent, succeeded
 
@@ -107,6 +110,27 @@ async def test_a_child_that_completed_is_undone_as_one_unit(e: Engine) -> None:
     undo = e.participants.seen[-2]
     assert undo.saga_id not in (parent, child)
     assert undo.compensates == f"{child}/room/action"
+
+
+async def test_a_child_that_ends_while_its_undo_is_asked_for_says_so(
+    e: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read while it ran, decided when it had completed: its parent asks again, and it is undone."""
+    asked = Children._undo  # pyright: ignore[reportPrivateUsage] - as if read before the end
+    stale: list[int] = []
+
+    async def undo(self: Any, order: Any, known: Any) -> Any:
+        if stale:
+            return await asked(self, order, known)
+        stale.append(1)
+        return ForSaga(saga_id=known.saga_id, message=Asked(asker=order.asker))
+
+    monkeypatch.setattr(Children, "_undo", undo)
+    e.participants.on("payments.charge", failed("declined"))
+    parent = await begin(e)
+    assert await e.ends(parent) == "compensated"
+    assert e.participants.ran()[-2:] == UNDONE
+    assert e.status(await child_of(e, parent)) == "completed"
 
 
 async def test_a_parent_that_is_cancelled_takes_its_running_child_back(e: Engine) -> None:

@@ -270,6 +270,20 @@ async def test_expired_attempts_are_closed_not_run(served: Caller, world: World)
     assert told(await served.ask(step.action(2)))[0] == "succeeded"
 
 
+async def test_an_expired_attempt_does_not_speak_for_one_in_doubt(
+    served: Caller, world: World
+) -> None:
+    """The first attempt may have taken effect: the second one is not run, and its doubt stays."""
+    step = step_of("bank.wire", "unknown")
+    assert told(await served.ask(step.action()))[0] == "unknown"
+    late = datetime.now(UTC) - EXPIRED_GRACE - timedelta(seconds=1)
+    for _ in range(2):
+        assert told(await served.ask(step.action(2, deadline=late))) == ("unknown", "no-answer")
+    assert await world.done(step.key) == ["acted"]
+    assert told(await served.ask(step.compensation()))[0] == "succeeded"
+    assert await world.done(step.key) == ["acted", "undone"]
+
+
 @pytest.mark.parametrize("command", ["bank.charge", "bank.wire"])
 async def test_clocks_that_differ_a_little_skip_nothing(
     served: Caller, world: World, command: str

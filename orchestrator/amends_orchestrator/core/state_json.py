@@ -159,16 +159,27 @@ _PLAIN_STATE: Final = State(at=datetime.max.replace(tzinfo=UTC))[_AFTER_STEPS:]
 
 def state_to_json(state: State) -> Json:
     """Small, without payloads; `state_from_json` gives an equal state."""
-    data: dict[str, Json] = {"at": state.at.isoformat()}
-    if state[_AFTER_STEPS:] != _PLAIN_STATE:
-        data |= _STATE.to_json(state)
     steps = known(state.steps)
     written: dict[StepPath, Json] = dict(steps.held())
     for path, step in steps.unpacked():
-        packed = pack(step)
-        written[path] = step_to_json(step) if packed is None else packed
+        written[path] = held_to_json(step)
+    data = head_to_json(state)
     data["steps"] = written
     return data
+
+
+def head_to_json(state: State) -> dict[str, Json]:
+    """All of it but the steps."""
+    data: dict[str, Json] = {"at": state.at.isoformat()}
+    if state[_AFTER_STEPS:] != _PLAIN_STATE:
+        data |= _STATE.to_json(state)
+    return data
+
+
+def held_to_json(step: StepState) -> Json:
+    """One step as it stands in a state: short where there is not more to say of it."""
+    packed = pack(step)
+    return step_to_json(step) if packed is None else packed
 
 
 def state_from_json(data: Json) -> State:

@@ -8,6 +8,7 @@ and what is answered are committed together, and only then is the command acknow
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 from amends_contracts.messages import ActionOutcome, Command, Json, Outcome, Start, Trace, Undo
 from amends_contracts.names import (
@@ -55,10 +56,13 @@ class _Order:
 class Children:
     """Turns commands of service `amends` into work. Its methods raise StoreUnavailable."""
 
-    def __init__(self, store: Store, catalog: Catalog, start_of: StartOf) -> None:
+    def __init__(
+        self, store: Store, catalog: Catalog, start_of: StartOf, new_id: Callable[[], UUID]
+    ) -> None:
         self._store = store
         self._catalog = catalog
         self._start_of = start_of
+        self._new_id = new_id
 
     async def work_of(self, command: Command) -> ForStart | ForSaga | ForReply | None:
         """The work that a command asks for; None where there is no saga that asks."""
@@ -130,7 +134,13 @@ class Children:
         reason = f"saga {order.asker.saga_id} takes its child back"
         asked = Undo(saga_id=identity.saga_id, reason=reason, across_pivot=True)
         found = await undo_of(
-            self._store, self._catalog, order.tenant, order.by, asked, order.trace
+            self._store,
+            self._catalog,
+            order.tenant,
+            order.by,
+            asked,
+            order.trace,
+            self._new_id,
         )
         if isinstance(found, Refused):
             return _told(refusal_of(order.asker, found))

@@ -132,7 +132,7 @@ class Edge:
         self._clock = clock
         self._tenant = tenant
         self._principal_of = principal_of
-        self._children = Children(store, catalog, self._start)
+        self._children = Children(store, catalog, self._start, new_id)
         self._new_id = new_id
         self._speakers: dict[str, tuple[float, _Speaker]] = {}
 
@@ -300,7 +300,8 @@ class Edge:
                 found = ForSaga(saga_id=asked.saga_id, message=wanted, tenant=tenant)
             case Undo():
                 trace = trace_of(message)
-                found = await undo_of(self._store, self._catalog, tenant, by, asked, trace)
+                store, catalog = self._store, self._catalog
+                found = await undo_of(store, catalog, tenant, by, asked, trace, self._new_id)
             case Signal():
                 found = await self.signal(tenant, by, asked)
             case _:

@@ -4,6 +4,9 @@ The original has ended, so what is read here cannot change before the undo saga 
 twice, also at the same time, the one start key makes it one undo saga.
 """
 
+from collections.abc import Callable
+from uuid import UUID
+
 from amends_contracts.messages import Start, Trace, Undo
 from amends_contracts.names import SagaId, undo_start_key
 from amends_contracts.problems import ProblemType
@@ -18,7 +21,13 @@ from amends_orchestrator.engine.work import ForStart
 
 
 async def undo_of(
-    store: Store, catalog: Catalog, tenant: str, by: str, asked: Undo, trace: Trace | None
+    store: Store,
+    catalog: Catalog,
+    tenant: str,
+    by: str,
+    asked: Undo,
+    trace: Trace | None,
+    new_id: Callable[[], UUID] = uuid7,
 ) -> ForStart | Refused:
     """The start of an undo saga, or why there can be none. Raises StoreUnavailable."""
     loaded = await store.load([asked.saga_id], [])
@@ -41,7 +50,7 @@ async def undo_of(
         version=identity.version,
     )
     return ForStart(
-        saga_id=SagaId(str(uuid7())),
+        saga_id=SagaId(str(new_id())),
         tenant=tenant,
         by=by,
         start=start,

@@ -70,6 +70,8 @@ class MemoryStore:
     clock: Callable[[], datetime]
     """The database's time."""
     partitions: int = PARTITIONS_DEFAULT
+    plain: bool = False
+    """Values are kept as they are given: for who changes none and cannot wait for copies."""
     sagas: dict[SagaId, _Saga] = field(default_factory=dict[SagaId, _Saga])
     journal: dict[SagaId, list[JournalRow]] = field(default_factory=dict[SagaId, list[JournalRow]])
     starts: dict[StartKey, KnownStart] = field(default_factory=dict[StartKey, KnownStart])
@@ -101,11 +103,7 @@ class MemoryStore:
         """The sagas (also those that have ended) and the taken start keys among those asked for."""
         return Loaded(
             now=self.clock(),
-            sagas={
-                i: replace(self.sagas[i].stored, state=_copy(self.sagas[i].stored.state))
-                for i in sagas
-                if i in self.sagas
-            },
+            sagas={i: self._out(self.sagas[i].stored) for i in sagas if i in self.sagas},
             starts={key: self.starts[key] for key in starts if key in self.starts},
         )
 
@@ -117,7 +115,7 @@ class MemoryStore:
         for saga_id, seq in wanted:
             rows = self.journal.get(saga_id, [])
             if 1 <= seq <= len(rows):
-                found.setdefault(saga_id, {})[seq] = _copy(rows[seq - 1].data)
+                found.setdefault(saga_id, {})[seq] = self._copy(rows[seq - 1].data)
         return found
 
     async def commit(self, batch: Batch) -> None:
@@ -129,6 +127,8 @@ class MemoryStore:
             raise BadData("one start key twice in a batch")
         for write in batch.sagas:
             _refuse_bad_data(write)
+            if not self.plain:
+                _refuse_what_is_no_json(write)
         for write in batch.sagas:
             self._fence(write)
         if batch.outbox is not None and batch.outbox.id in self.outbox:
@@ -159,7 +159,7 @@ class MemoryStore:
                 identity=write.identity,
                 seq=write.seq,
                 status=write.status,
-                state=_copy(write.state),
+                state=self._copy(write.state),
                 wake_at=wake_at,
             ),
             residue=write.residue,
@@ -170,10 +170,16 @@ class MemoryStore:
         )
         self.permits.write(write, self.clock())
         rows = self.journal.setdefault(saga_id, [])
-        rows += [replace(row, data=_copy(row.data)) for row in write.rows]
+        rows += write.rows if self.plain else [_row(row) for row in write.rows]
         if write.start is not None:
             assert write.input_digest is not None
             self.starts[write.start] = KnownStart(saga_id=saga_id, input_digest=write.input_digest)
+
+    def _out(self, stored: StoredSaga) -> StoredSaga:
+        return stored if self.plain else replace(stored, state=_copy(stored.state))
+
+    def _copy(self, value: Json) -> Json:
+        return value if self.plain else _copy(value)
 
     async def grant(
         self, after: Lane | None, *, lanes: int, limit: int, unheard_s: float
@@ -405,6 +411,10 @@ class MemoryStore:
         """Nothing to close."""
 
 
+def _row(row: JournalRow) -> JournalRow:
+    return replace(row, data=_copy(row.data))
+
+
 def _copy(value: Json) -> Json:
     return json.loads(_dump(value))
 
@@ -433,6 +443,9 @@ def _refuse_bad_data(write: SagaWrite) -> None:
         raise BadData("a step path over 160 bytes")
     if write.start and not 1 <= len(write.start.key.encode()) <= START_KEY_BYTES_MAX:
         raise BadData("a start key of 0 or over 1024 bytes")
+
+
+def _refuse_what_is_no_json(write: SagaWrite) -> None:
     for value in (write.state, *(row.data for row in write.rows)):
         _dump(value)
 

@@ -174,6 +174,10 @@ async def _begin_action(
         assert row is not None, "a new row is run"
         return await passive.answer_action(scope, tx, command, row, move)
     refused = _refused_before(scope, registration, command)
+    if refused is not None and row is not None and row.state is State.UNKNOWN:
+        # `failed` would speak for the earlier attempt, too, which may have taken effect.
+        await store.close_attempts(tx, command.key, command.attempt)
+        return row.answer
     if refused is not None:
         await passive.record(scope, tx, command, refused)
         return refused

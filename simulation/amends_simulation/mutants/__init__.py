@@ -4,7 +4,7 @@ Each must be found by the simulator; `tests/simulation` holds that. A bug is a p
 the real code, so that it is always a bug of what ships.
 """
 
-from amends_simulation.mutants import core, engine, participants
+from amends_simulation.mutants import core, engine, participants, sagas
 from amends_simulation.mutants.table import MUTANTS, Mutant, found
 
-__all__ = ["MUTANTS", "Mutant", "core", "engine", "found", "participants"]
+__all__ = ["MUTANTS", "Mutant", "core", "engine", "found", "participants", "sagas"]

@@ -121,6 +121,33 @@ def orphans_left() -> Sequence[Patch]:
 
 
 @mutant
+def cursor_outbox() -> Sequence[Patch]:
+    """Of the dead only rows are taken over whose id is higher than any that was seen before."""
+    claim, commit = real(MEMORYSTORE, "claim_outbox"), real(MEMORYSTORE, "commit")
+    seen: dict[Any, Any] = {}
+
+    def look(store: Any, orchestrator: Any) -> None:
+        there = max(store.outbox, default=None)
+        if there is not None:
+            seen[orchestrator] = max(seen.get(orchestrator, there), there)
+
+    async def committed(self: Any, batch: Any) -> None:
+        await commit(self, batch)
+        look(self, batch.orchestrator)
+
+    async def claim_outbox(self: Any, orchestrator: Any, limit: int) -> Any:
+        behind, whole = seen.get(orchestrator), dict(self.outbox)
+        hidden = {i for i in whole if behind is not None and i <= behind}
+        self.outbox = {i: row for i, row in whole.items() if i not in hidden}
+        claimed = await claim(self, orchestrator, limit)
+        self.outbox = {**whole, **self.outbox}
+        look(self, orchestrator)
+        return claimed
+
+    return [(MEMORYSTORE, "commit", committed), (MEMORYSTORE, "claim_outbox", claim_outbox)]
+
+
+@mutant
 def unknown_taken_for_confirmed() -> Sequence[Patch]:
     """A publication without a confirm is not repeated."""
 

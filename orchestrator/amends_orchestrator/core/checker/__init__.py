@@ -17,6 +17,7 @@ from amends_orchestrator.core.checker.history import (
     History,
     Made,
     SagaPast,
+    Sent,
     Stored,
 )
 from amends_orchestrator.core.checker.promises import (
@@ -42,6 +43,7 @@ __all__ = [
     "Report",
     "Rule",
     "SagaPast",
+    "Sent",
     "Stored",
     "Violation",
     "check",

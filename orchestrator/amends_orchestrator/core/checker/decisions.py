@@ -1,28 +1,34 @@
 """Promises 5 and 7 to 9, 12 and 14: what a journal says by itself, and against the saga's row."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
-from amends_contracts.names import StepPath
+from amends_contracts.messages import Json
+from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.folding import Entry, Folded
-from amends_orchestrator.core.checker.history import Stored
+from amends_orchestrator.core.checker.history import Decided, Stored
 from amends_orchestrator.core.checker.order import plans_around, precedes
+from amends_orchestrator.core.checker.standing import Standing
 from amends_orchestrator.core.decide import decide
 from amends_orchestrator.core.decision import Decision
-from amends_orchestrator.core.evolve import replay
+from amends_orchestrator.core.evolve import Draft
 from amends_orchestrator.core.evolve_metered import metered
 from amends_orchestrator.core.frames import frames_of
 from amends_orchestrator.core.metering import NOTHING, UNUSED, exceeded
-from amends_orchestrator.core.plan import EachNode, RepeatNode
+from amends_orchestrator.core.plan import EachNode, Plan, RepeatNode
 from amends_orchestrator.core.state import (
     TERMINAL,
     Doing,
     OpState,
+    Saga,
     SagaStatus,
+    State,
+    StepState,
     StepStatus,
     wake_at,
 )
@@ -46,20 +52,28 @@ def compensated_in_order(evidence: Evidence) -> Iterator[Broken]:
     """Promise 5: a compensation is sent when all that the plan sequences later is settled."""
     for folded in evidence.folded:
         plan = folded.past.plan
-        for entry in folded.entries:
-            if not isinstance(entry.event, j.UndoDispatched):
-                continue
-            path = entry.event.path
-            if entry.pivot is not None:
-                yield _at(folded, entry, f"is compensated after the pivot {entry.pivot}")
-            for other in folded.lives:
-                if plan.action_of(other) and precedes(plan, path, other):
-                    yield from _if_open(folded, entry, other, "is compensated")
+        standing = Standing(plan)
+        for entry, changes in zip(folded.entries, folded.changes, strict=True):
+            event = entry.event
+            if isinstance(event, j.UndoDispatched):
+                if entry.pivot is not None:
+                    yield _at(folded, entry, f"is compensated after the pivot {entry.pivot}")
+                if standing.has_after(event.path):
+                    later = (o for o in standing.steps if precedes(plan, event.path, o))
+                    yield from _open(folded, entry, later, "is compensated")
+            for path, step in changes.items():
+                if plan.action_of(path):
+                    standing.set(path, _is_open(step))
 
 
-def _if_open(folded: Folded, entry: Entry, other: StepPath, what: str) -> Iterator[Broken]:
-    step = folded.step_before(other, entry.row.seq)
-    if step is not None and step.status in _OPEN and not step.residue:
+def _is_open(step: StepState) -> bool:
+    return step.status in _OPEN and not step.residue
+
+
+def _open(folded: Folded, entry: Entry, others: Iterable[StepPath], what: str) -> Iterator[Broken]:
+    for other in sorted(others):
+        step = folded.step_before(other, entry.row.seq)
+        assert step is not None, f"{other} stands and is not there"
         yield _at(folded, entry, f"{what} while {other} is {step.status}")
 
 
@@ -67,14 +81,23 @@ def plans_begin_clean(evidence: Evidence) -> Iterator[Broken]:
     """Promise 5: the next plan of alternatives begins when nothing is left of the one before."""
     for folded in evidence.folded:
         plan = folded.past.plan
-        for entry in folded.entries:
+        if not plan.savepoints:
+            continue
+        inside: dict[StepPath, dict[StepPath, int]] = {}
+        for entry, changes in zip(folded.entries, folded.changes, strict=True):
             event = entry.event
-            if not isinstance(event, j.StepEntered) or not event.case:
-                continue
-            for other in folded.lives:
-                before = dict(plans_around(plan, other)).get(event.path, event.case)
-                if before < event.case and plan.action_of(other):
-                    yield from _if_open(folded, entry, other, f"enters plan {event.case + 1}")
+            if isinstance(event, j.StepEntered) and event.case:
+                there = inside.get(event.path, {})
+                before = (other for other, number in there.items() if number < event.case)
+                yield from _open(folded, entry, before, f"enters plan {event.case + 1}")
+            for path, step in changes.items():
+                if plan.action_of(path):
+                    for around, number in plans_around(plan, path):
+                        there = inside.setdefault(around, {})
+                        if _is_open(step):
+                            there[path] = number
+                        else:
+                            there.pop(path, None)
 
 
 def undone_where_turned_back(evidence: Evidence) -> Iterator[Broken]:
@@ -160,23 +183,45 @@ def every_prefix_is_a_state(evidence: Evidence) -> Iterator[Broken]:
 
 def decisions_are_repeatable(evidence: Evidence) -> Iterator[Broken]:
     """Promise 9: the same journal and message give the same rows and commands."""
-    by_saga = {folded.past.identity.saga_id: folded for folded in evidence.folded}
+    by_saga: dict[SagaId, dict[int, Decided]] = {}
     for decided in evidence.history.decided or ():
-        decision = decided.decision
-        folded = by_saga.get(decision.saga.identity.saga_id)
-        if folded is None or not decision.rows or decision.rows[0].seq == 1:
-            continue
-        before = folded.past.rows[: decision.rows[0].seq - 1]
-        values = {row.seq: row.data for row in before}
-        saga = replay(before, folded.past.identity)
-        again = decide(folded.past.plan, saga, values, decided.message, decided.now)
-        same = isinstance(again, Decision) and (again.rows, again.sends) == (
-            decision.rows,
-            decision.sends,
-        )
-        if not same:
-            text = f"row {decision.rows[0].seq}: decided again, it comes out otherwise"
-            yield Broken(text, saga.identity.saga_id)
+        rows = decided.decision.rows
+        if rows and rows[0].seq > 1:
+            of_saga = by_saga.setdefault(decided.decision.saga.identity.saga_id, {})
+            of_saga[rows[0].seq] = decided
+    for folded in evidence.folded:
+        of_saga = by_saga.get(folded.past.identity.saga_id)
+        if of_saga:
+            yield from _decided_again(folded, of_saga)
+
+
+def _decided_again(folded: Folded, decided_at: Mapping[int, Decided]) -> Iterator[Broken]:
+    identity = folded.past.identity
+    values: dict[int, Json] = {}
+    draft = Draft(State(at=folded.past.rows[0].at))
+    for entry in folded.entries:
+        row = entry.row
+        decided = decided_at.get(row.seq)
+        if decided is not None:
+            state = draft.freeze()
+            draft = Draft(state)
+            saga = Saga(identity=identity, seq=row.seq - 1, state=state)
+            why = _differs(folded.past.plan, saga, values, decided)
+            if why is not None:
+                yield Broken(f"row {row.seq}: {why}", identity.saga_id)
+        draft.apply(entry.event, row.seq, row.at)
+        values[row.seq] = row.data
+
+
+def _differs(plan: Plan, saga: Saga, values: Mapping[int, Json], decided: Decided) -> str | None:
+    first = decided.decision
+    try:
+        again = decide(plan, saga, values, decided.message, decided.now)
+    except (AssertionError, LookupError, TypeError, ValueError) as error:
+        return f"decided again, it cannot be: {type(error).__name__} {error}"
+    if isinstance(again, Decision) and (again.rows, again.sends) == (first.rows, first.sends):
+        return None
+    return "decided again, it comes out otherwise"
 
 
 def something_wakes_it(evidence: Evidence) -> Iterator[Broken]:
@@ -242,6 +287,8 @@ def _due(entry: Entry) -> datetime | None:
         case j.StepDoubted(problem=problem) | j.StepRetrying(problem=problem):
             timed_out = problem.type == ProblemType.TIMEOUT
             return _if(step.action, Doing.SENT) if timed_out else None
+        case j.StepFailed(problem=problem) if problem.type == ProblemType.TIMEOUT:
+            return _if(step.action, Doing.AWAITING)
         case j.UndoRetrying(problem=problem):
             timed_out = problem.type == ProblemType.TIMEOUT
             return _if(step.undo, Doing.SENT) if timed_out else None
@@ -292,35 +339,48 @@ def loops_within_limits(evidence: Evidence) -> Iterator[Broken]:
     at once.
     """
     for folded in evidence.folded:
-        plan = folded.past.plan
-        for entry in folded.entries:
+        at_work = _ItemsAtWork(folded.past.plan)
+        for entry, changes in zip(folded.entries, folded.changes, strict=True):
             event = entry.event
-            node = None if entry.row.step is None else plan.node_of(entry.row.step)
+            node = None if entry.row.step is None else folded.past.plan.node_of(entry.row.step)
             if isinstance(event, j.StepTurned) and isinstance(node, RepeatNode):
                 turn = 0 if entry.step is None else entry.step.loop.turn
                 if event.turn != turn + 1 or event.turn > node.max:
                     text = f"iteration {event.turn} after {turn}, {node.max} are allowed"
                     yield _at(folded, entry, text)
             elif isinstance(event, j.StepDispatched) and event.first:
-                yield from _crowded(folded, entry)
+                yield from (_at(folded, entry, text) for text in at_work.crowds(event.path))
+            for path, step in changes.items():
+                at_work.note(path, step)
 
 
-def _crowded(folded: Folded, entry: Entry) -> Iterator[Broken]:
-    """Whether more items of an each are at work with this one than it allows."""
-    plan = folded.past.plan
-    for frame in frames_of(entry.row.step or ""):
-        each = plan.node_of(frame.holder)
-        if not isinstance(each, EachNode):
-            continue
-        at_work = {frame.number}
-        for other in folded.lives:
-            step = folded.step_before(other, entry.row.seq)
-            inside = [f for f in frames_of(other) if f.holder == frame.holder]
-            if inside and plan.action_of(other) and step is not None and step.is_open:
-                at_work.add(inside[0].number)
-        if len(at_work) > each.concurrency:
-            text = f"{len(at_work)} items of {frame.holder} at once, {each.concurrency} are allowed"
-            yield _at(folded, entry, text)
+class _ItemsAtWork:
+    """By each, the items of which some action is open, and how many of them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._open: set[StepPath] = set()
+        self._items: dict[StepPath, Counter[int]] = {}
+
+    def note(self, path: StepPath, step: StepState) -> None:
+        if step.is_open is (path in self._open) or self._plan.action_of(path) is None:
+            return
+        (self._open.add if step.is_open else self._open.discard)(path)
+        for frame in frames_of(path):
+            items = self._items.setdefault(frame.holder, Counter())
+            items[frame.number] += 1 if step.is_open else -1
+            if not items[frame.number]:
+                del items[frame.number]
+
+    def crowds(self, path: StepPath) -> Iterator[str]:
+        """What each says around it that allows less at once, if this begins now."""
+        for frame in frames_of(path):
+            each = self._plan.node_of(frame.holder)
+            if isinstance(each, EachNode):
+                count = len({frame.number, *self._items.get(frame.holder, ())})
+                if count > each.concurrency:
+                    text = f"{count} items of {frame.holder} at once"
+                    yield f"{text}, {each.concurrency} are allowed"
 
 
 def _at(folded: Folded, entry: Entry, text: str) -> Broken:

@@ -1,6 +1,6 @@
 """Promises 1 to 4, and the world's side of 5: what participants did, against the journal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from amends_contracts.messages import Effect as EffectClass
 from amends_contracts.names import ENGINE, StepPath
@@ -8,6 +8,7 @@ from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.checker.evidence import Broken, Evidence, Ledger
 from amends_orchestrator.core.checker.folding import Folded
 from amends_orchestrator.core.checker.order import plans_around, precedes
+from amends_orchestrator.core.checker.standing import Standing
 from amends_orchestrator.core.state import SagaStatus, StepStatus
 
 
@@ -51,7 +52,11 @@ def failed_without_effect(evidence: Evidence) -> Iterator[Broken]:
     for folded in evidence.folded:
         for path, _, ledger in evidence.actions(folded):
             step = folded.saga.state.steps[path]
-            if step.status is StepStatus.FAILED and ledger.there and path not in folded.touched:
+            if (
+                step.status is StepStatus.FAILED
+                and ledger.there
+                and not evidence.touched(folded, path)
+            ):
                 yield _of(folded, path, "failed, and its effect is there")
 
 
@@ -60,7 +65,7 @@ def undone_exactly_once(evidence: Evidence) -> Iterator[Broken]:
     for folded in evidence.folded:
         compensated = folded.saga.status is SagaStatus.COMPENSATED
         for path, _, ledger in evidence.actions(folded):
-            left = ledger.there and path not in folded.touched
+            left = ledger.there and not evidence.touched(folded, path)
             over = compensated or _is_given_up(folded, path)
             if over and left and not folded.saga.state.steps[path].residue:
                 yield _of(folded, path, "is compensated, and its effect is there")
@@ -86,9 +91,14 @@ def no_undo_without_effect(evidence: Evidence) -> Iterator[Broken]:
             for undone, taken in zip(ledger.undone, ledger.taken, strict=False):
                 if undone.order < taken.order:
                     yield _of(folded, path, "was undone before it took effect")
-            completed = folded.saga.status is SagaStatus.COMPLETED
-            if completed and ledger.undone and not _is_given_up(folded, path):
+            stands = folded.saga.status is SagaStatus.COMPLETED and not _is_undone(evidence, folded)
+            if stands and ledger.undone and not _is_given_up(folded, path):
                 yield _of(folded, path, "was undone, and its saga is completed")
+
+
+def _is_undone(evidence: Evidence, folded: Folded) -> bool:
+    """Whether a late undo has its effects in hand."""
+    return folded.past.identity.saga_id in evidence.undone_by
 
 
 def _count(ledger: Ledger) -> str:
@@ -98,11 +108,11 @@ def _count(ledger: Ledger) -> str:
 def completed_with_effect(evidence: Evidence) -> Iterator[Broken]:
     """Promise 1: in a completed saga the effect of every step that succeeded is there."""
     for folded in evidence.folded:
-        if folded.saga.status is not SagaStatus.COMPLETED:
+        if folded.saga.status is not SagaStatus.COMPLETED or _is_undone(evidence, folded):
             continue
         for path, _, ledger in evidence.actions(folded):
             succeeded = folded.saga.state.steps[path].status is StepStatus.SUCCEEDED
-            if succeeded and not ledger.there and path not in folded.touched:
+            if succeeded and not ledger.there and not evidence.touched(folded, path):
                 yield _of(folded, path, "succeeded, and its effect is not there")
 
 
@@ -123,15 +133,28 @@ def undone_in_order(evidence: Evidence) -> Iterator[Broken]:
     """
     for folded in evidence.folded:
         plan = folded.past.plan
-        ledgers = {path: known for path, _, known in evidence.actions(folded) if known.undone}
-        for path, ledger in ledgers.items():
-            at = ledger.undone[0].order
-            in_plan = any(plans_around(plan, path))
-            for other, later in ledgers.items():
-                if later.undone[0].order <= at or not precedes(plan, path, other):
-                    continue
-                if not in_plan or (later.taken and later.taken[0].order < at):
+        ledgers = {
+            path: known
+            for path, _, known in evidence.actions(folded)
+            if known.undone and not evidence.touched(folded, path)
+        }
+        whole, there = Standing(plan), Standing(plan)
+        for path in ledgers:
+            whole.set(path, True)
+        for _, path, is_undone in _in_turn(ledgers):
+            there.set(path, not is_undone)
+            if is_undone:
+                whole.set(path, False)
+            standing = there if any(plans_around(plan, path)) else whole
+            if is_undone and standing.has_after(path):
+                for other in sorted(o for o in standing.steps if precedes(plan, path, o)):
                     yield _of(folded, path, f"was undone before {other}, which comes after it")
+
+
+def _in_turn(ledgers: Mapping[StepPath, Ledger]) -> list[tuple[int, StepPath, bool]]:
+    """When each step first took effect, and was first undone."""
+    taken = ((one.taken[0].order, path, False) for path, one in ledgers.items() if one.taken)
+    return sorted([*taken, *((one.undone[0].order, path, True) for path, one in ledgers.items())])
 
 
 def _of(folded: Folded, path: StepPath, text: str) -> Broken:

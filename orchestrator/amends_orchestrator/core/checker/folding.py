@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from amends_contracts.messages import Json
 from amends_contracts.names import StepPath
@@ -15,7 +16,9 @@ from amends_orchestrator.core.evolve import Draft
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.core.state import Direction, Saga, State, StepState, StepStatus
-from amends_orchestrator.core.state_json import state_to_json
+from amends_orchestrator.core.state_json import head_to_json, held_to_json
+
+Changes: TypeAlias = Mapping[StepPath, StepState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Folded:
     """Steps of which a person said what became of them."""
     lives: Mapping[StepPath, Sequence[tuple[int, StepState]]]
     """By step: the seqs of the rows that changed it, and what it was then."""
+    changes: Sequence[Changes]
+    """By entry: the steps that its row changed, and what they were after it."""
 
     def step_before(self, path: StepPath, seq: int) -> StepState | None:
         """What a step was before row `seq`; None if it was not there yet."""
@@ -76,39 +81,60 @@ def fold(past: SagaPast, seqs: frozenset[int]) -> Folded:
     """Fold a journal; what cannot be folded ends it early, said in `broken`."""
     draft = Draft(State(at=past.rows[0].at))
     entries: list[Entry] = []
+    changes: list[Changes] = []
     lives: dict[StepPath, list[tuple[int, StepState]]] = {}
     states: dict[int, Json] = {}
+    steps: dict[StepPath, Json] = {}
     broken: str | None = None
     done = 0
     for row in past.rows:
         try:
             event = from_row(row)
-            entries.append(_entry(draft, row, event))
+            entry = _entry(draft, row, event)
+            perhaps = _perhaps_changed(draft, event)
             draft.apply(event, row.seq, row.at)
-            _note(lives, draft, event, row.seq)
         except (AssertionError, LookupError, TypeError, ValueError) as error:
             broken = f"row {row.seq} ({row.kind}) cannot follow: {type(error).__name__} {error}"
             break
         done = row.seq
+        entries.append(entry)
+        changes.append(_changes(lives, draft, perhaps, done))
+        if seqs:
+            steps |= {path: held_to_json(step) for path, step in changes[-1].items()}
         if done in seqs:
-            states[done] = state_to_json(draft.freeze())
+            states[done] = {**head_to_json(draft.freeze()), "steps": dict(steps)}
     saga = Saga(identity=past.identity, seq=done, state=draft.freeze())
     touched = frozenset(_touched(entries))
-    return Folded(past, tuple(entries), states, saga, broken, touched, lives)
+    return Folded(past, tuple(entries), states, saga, broken, touched, lives, changes)
 
 
-def _note(
-    lives: dict[StepPath, list[tuple[int, StepState]]], draft: Draft, event: Event, seq: int
-) -> None:
-    """Keep what the row has changed: one step, or many where something turns back."""
+def _perhaps_changed(draft: Draft, event: Event) -> list[StepPath]:
+    """The step of the row, and those that are then awaited no longer than for a while."""
     path: StepPath | None = getattr(event, "path", None)
-    many = isinstance(event, j.SagaCompensating | j.StepPlanFailed)
-    for changed in list(draft.steps) if many else [path]:
-        step = None if changed is None else draft.steps.get(changed)
-        if changed is not None and step is not None:
-            life = lives.setdefault(changed, [])
-            if not life or life[-1][1] is not step:
-                life.append((seq, step))
+    match event:
+        case j.SagaCompensating():
+            return list(draft.open)
+        case j.StepPlanFailed(awaited=awaited):
+            return [event.path, *awaited]
+        case _:
+            return [] if path is None else [path]
+
+
+def _changes(
+    lives: dict[StepPath, list[tuple[int, StepState]]],
+    draft: Draft,
+    perhaps: list[StepPath],
+    seq: int,
+) -> Changes:
+    """What row `seq` has changed, kept in the lives of the steps."""
+    changed: dict[StepPath, StepState] = {}
+    for path in perhaps:
+        step = draft.steps.get(path)
+        life = lives.setdefault(path, [])
+        if step is not None and (not life or life[-1][1] is not step):
+            life.append((seq, step))
+            changed[path] = step
+    return changed
 
 
 def _entry(draft: Draft, row: JournalRow, event: Event) -> Entry:

@@ -54,7 +54,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A command that stood in a committed outbox row, or was published."""
+    """A command (or a child's reply) that stood in a committed outbox row, or was published."""
 
     order: int
     id: str
@@ -63,6 +63,7 @@ class Made:
     op: Op
     attempt: int
     tenant: str | None
+    """None of a reply, which names none."""
 
 
 class Change(StrEnum):
@@ -117,6 +118,21 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A signal that somebody sent, to a saga or to a start's key, and the best answer to it."""
+
+    tenant: str
+    id: str
+    event: str
+    data: Json
+    saga_id: SagaId | None = None
+    definition: str | None = None
+    key: str | None = None
+    answer: Literal["taken", "kept", "refused", "none"] = "none"
+    """`taken`: the saga has it; `kept`: the saga is not there yet; `none`: nothing was heard."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
     """A decision together with what it decided on."""
 
@@ -140,6 +156,10 @@ class History:
     effects: tuple[Effect, ...] | None = None
     heard: tuple[Heard, ...] | None = None
     asked: tuple[Asked, ...] | None = None
+    sent: tuple[Sent, ...] | None = None
+    """Every signal that was sent."""
+    dropped: frozenset[str] | None = None
+    """Ids of kept signals that their sagas refused for good, or for which none came."""
     decided: tuple[Decided, ...] | None = None
     quiet_at: int | None = None
     """Order after which nothing was under way any more, and only repetitions of old messages

@@ -88,8 +88,7 @@ def decided_before_acknowledged(evidence: Evidence) -> Iterator[Broken]:
         one = folded.get(heard.saga_id)
         if one is None or heard.path in one.touched:
             continue
-        orders = [c for c in evidence.commits.get(heard.saga_id, ()) if c.order < heard.order]
-        seq = max((commit.seq for commit in orders), default=0)
+        seq = evidence.seq_at(heard.saga_id, heard.order)
         if seq < len(one.entries):
             step = one.step_before(heard.path, one.entries[seq].row.seq)
             if step is not None and _waits(step):
@@ -181,8 +180,10 @@ def _request_of(entry: Entry) -> str:
     """The kind that an operator's request leaves; of a cancel, the row with who did it."""
     match entry.event:
         case j.SagaCompensating(failure=failure) | j.SagaStopping(failure=failure):
+            # Not what a step failed with, and not its parent that takes it back.
+            asked = failure.step is None and not (failure.by or "").startswith("saga ")
             cancelled = failure.type == ProblemType.CANCELLED and not entry.stopping
-            return "cancel" if cancelled else ""
+            return "cancel" if asked and cancelled else ""
         case _:
             return entry.row.kind
 
@@ -222,7 +223,7 @@ def tenants_are_apart(evidence: Evidence) -> Iterator[Broken]:
     tenants = {past.identity.saga_id: past.identity.tenant for past in evidence.history.sagas}
     history = evidence.history
     for made in (*(history.committed or ()), *(history.published or ())):
-        if made.tenant != tenants.get(made.saga_id, made.tenant):
+        if made.tenant not in (None, tenants.get(made.saga_id, made.tenant)):
             yield _about(made, f"message {made.id} says tenant {made.tenant}")
     for effect in history.effects or ():
         if effect.tenant is not None and effect.tenant != tenants.get(effect.saga_id):

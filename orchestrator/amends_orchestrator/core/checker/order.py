@@ -24,11 +24,12 @@ def precedes(plan: Plan, path: StepPath, other: StepPath) -> bool:
     here = [*((frame.id, frame.number) for frame in frames[shared:]), (one.id, 0)][0]
     there = [*((frame.id, frame.number) for frame in others[shared:]), (two.id, 0)][0]
     if here[0] == there[0]:
-        return here[1] < there[1] and _is_ordered(plan, here[0])
-    return there[0] in _followers(plan)[here[0]]
+        return here[1] < there[1] and is_ordered(plan, here[0])
+    return there[0] in followers(plan)[here[0]]
 
 
-def _is_ordered(plan: Plan, loop: str) -> bool:
+def is_ordered(plan: Plan, loop: str) -> bool:
+    """Whether the frames of a loop come one after the other."""
     node = plan.nodes.get(loop)
     return isinstance(node, RepeatNode) or (isinstance(node, EachNode) and node.concurrency == 1)
 
@@ -45,7 +46,7 @@ def plans_around(plan: Plan, path: StepPath) -> Iterator[tuple[StepPath, int]]:
 
 
 @lru_cache(maxsize=512)
-def _followers(plan: Plan) -> Mapping[str, frozenset[str]]:
+def followers(plan: Plan) -> Mapping[str, frozenset[str]]:
     """By step id, the steps that stand behind it in some sequence, with all that they hold."""
     found: dict[str, frozenset[str]] = {}
     _follow(plan.root, frozenset(), found)

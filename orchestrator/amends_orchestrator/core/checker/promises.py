@@ -4,13 +4,22 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from amends_contracts.names import ENGINE, SagaId, StepPath
-from amends_orchestrator.core.checker import decisions, effects, inputs, messages, places
+from amends_contracts.names import SagaId, StepPath
+from amends_orchestrator.core.checker import (
+    decisions,
+    effects,
+    family,
+    inputs,
+    messages,
+    places,
+    signals,
+)
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.history import History
 from amends_orchestrator.core.plan import (
     ActionNode,
     AlternativesNode,
+    AwaitNode,
     ChoiceNode,
     EachNode,
     ParallelNode,
@@ -87,18 +96,19 @@ JUDGED: Final = (
     RepeatNode,
     AlternativesNode,
     WaitNode,
+    AwaitNode,
 )
 """Kinds of steps whose effects and order the rules know."""
-
-CHILD: Final = "child saga"
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(1, ("effects",), effects.at_most_one_effect),
     Rule(1, ("effects",), effects.success_is_a_receipt),
     Rule(1, ("effects", "quiet_at"), effects.completed_with_effect),
+    Rule(1, (), family.outputs_of_children),
     Rule(2, ("effects", "quiet_at"), effects.failed_without_effect),
     Rule(3, ("effects", "quiet_at"), effects.undone_exactly_once),
     Rule(3, ("effects",), effects.no_undo_without_effect),
+    Rule(3, ("quiet_at",), family.children_share_their_parents_fate),
     Rule(4, ("effects",), effects.nothing_after_its_undo),
     Rule(5, (), decisions.compensated_in_order),
     Rule(5, (), decisions.plans_begin_clean),
@@ -107,6 +117,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(5, ("effects",), effects.undone_in_order),
     Rule(6, ("committed",), messages.intent_before_dispatch),
     Rule(6, ("effects",), messages.no_effect_without_intent),
+    Rule(6, (), family.children_were_asked_for),
     Rule(7, (), decisions.terminal_states_absorb),
     Rule(8, (), decisions.one_decision_per_seq),
     Rule(8, ("commits",), decisions.commits_do_not_overlap),
@@ -124,12 +135,18 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(13, (), messages.starts_are_unique),
     Rule(13, ("asked",), messages.starts_are_answered_alike),
     Rule(13, ("asked",), messages.operators_leave_their_rows),
+    Rule(13, (), signals.signals_are_taken_once),
+    Rule(13, ("sent",), signals.signals_are_what_was_sent),
+    Rule(13, ("sent", "dropped", "quiet_at"), signals.signals_are_not_lost),
+    Rule(13, (), family.undone_by_one_saga),
+    Rule(14, (), family.windows_are_kept),
     Rule(14, (), decisions.no_timer_is_early),
     Rule(14, (), decisions.attempts_within_budget),
     Rule(14, (), decisions.loops_within_limits),
     Rule(14, ("commits",), places.limits_hold),
     Rule(14, (), decisions.budgets_hold),
     Rule(15, ("committed",), messages.tenants_are_apart),
+    Rule(15, (), family.children_are_their_parents),
 )
 
 
@@ -152,10 +169,10 @@ def check(history: History, promises: Collection[int] = frozenset(PROMISES)) -> 
             for broken in rule.look(evidence)
         ]
     strange = {
-        CHILD if isinstance(node, ActionNode) else type(node).__name__
+        type(node).__name__
         for past in history.sagas
         for node in past.plan.nodes.values()
-        if type(node) not in JUDGED or (isinstance(node, ActionNode) and node.service == ENGINE)
+        if type(node) not in JUDGED
     }
     if strange:
         not_checked["steps of other kinds"] = tuple(sorted(strange))
