@@ -48,7 +48,7 @@ async def test_a_crowd_shares_transactions(crowd: Crowd, world: World) -> None:
     assert await world.scalar("SELECT count(DISTINCT key) FROM done") == 200
     shared = await world.scalar(SHARED)
     assert isinstance(shared, int)
-    assert shared > 150
+    assert shared > 20
 
 
 async def test_a_failure_takes_nobody_along(served: Caller, world: World) -> None:
