@@ -1,13 +1,13 @@
 """What a command costs a participant: the runtime between a broker that is a list, and Postgres.
 
 One service with one insert per action and one update per compensation; the broker confirms after a
-millisecond. `waiting`: all commands are there; `trickle`: four every two milliseconds. Processor
-time is of this process, and of Postgres beside it.
+millisecond. `waiting`: all commands are there; `envelopes`: the same, 64 in one message; `trickle`:
+four every two milliseconds. Processor time is of this process, and of Postgres beside it.
 """
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import event
 
 from amends_contracts.amqp import AmqpMessage, PublishResult
-from amends_contracts.codec import encode_command
+from amends_contracts.codec import decode_batch, encode_command, is_batch, pack
 from amends_contracts.messages import ActionOutcome, Command, digest_of, to_body
 from amends_contracts.names import Op, SagaId, StepPath, key_of, message_id_of
 from amends_contracts.topology import Queue, Topology
@@ -28,6 +28,7 @@ from benchmarks._processes import cpu_ms
 from benchmarks._services import TABLE, four
 
 TOPOLOGY: Final = Topology("bench")
+SERVICE: Final = "four"
 STEP: Final = StepPath("four")
 CONFIRM_S: Final = 0.001
 BURST: Final = 4
@@ -57,6 +58,7 @@ async def _measure(database_url: str, postgres_pid: int, count: int) -> dict[str
         actions = _actions("waiting", count, 1)
         return {
             "waiting": await meter.of(actions),
+            "envelopes": await meter.of(_actions("envelopes", count, 1), together=True),
             "waiting_undos": await meter.of([_undo(action) for action in actions]),
             "waiting_failures": await meter.of(_actions("failing", count, -1)),
             "one_in_ten_fails": await meter.of(_actions("mixed", count, 1, failing=10)),
@@ -80,7 +82,7 @@ class _Line:
 
     def __init__(self) -> None:
         self._prefetch: dict[str, int] = {}
-        self._left: dict[str, deque[AmqpMessage]] = {"do": deque(), "undo": deque()}
+        self._left: defaultdict[str, deque[AmqpMessage]] = defaultdict(deque)
         self._open: dict[int, str] = {}
         self._tag = 0
         self._changed = asyncio.Event()
@@ -94,7 +96,7 @@ class _Line:
         for n in range(0, len(messages), BURST if trickle else len(messages)):
             part = messages[n : n + BURST] if trickle else messages
             for message in part:
-                self._left[message.routing_key.partition(".")[0]].append(message)
+                self._left[_queue_of(message)].append(message)
             self._changed.set()
             if trickle:
                 await asyncio.sleep(BURST_S)
@@ -131,7 +133,7 @@ class _Line:
     def _take(self, limit: int) -> list[_Delivery]:
         found: list[_Delivery] = []
         for queue, prefetch in self._prefetch.items():
-            left = self._left[queue.split(".")[1]]
+            left = self._left[queue]
             room = prefetch - sum(1 for name in self._open.values() if name == queue)
             for _ in range(min(room, len(left), limit - len(found))):
                 self._tag += 1
@@ -144,7 +146,10 @@ class _Line:
     ) -> Sequence[PublishResult]:
         """All confirmed, after a while."""
         await asyncio.sleep(CONFIRM_S)
-        self._replies += sum(message.exchange == TOPOLOGY.replies for message in messages)
+        for message in messages:
+            if message.exchange == TOPOLOGY.replies:
+                is_envelope = is_batch(message)
+                self._replies += len(decode_batch(message, TOPOLOGY)) if is_envelope else 1
         return [PublishResult.CONFIRMED] * len(messages)
 
     async def acknowledge(self, tags: Sequence[Any]) -> None:
@@ -160,6 +165,14 @@ class _Line:
         raise AssertionError(reason)
 
 
+def _queue_of(message: AmqpMessage) -> str:
+    """Where the broker would put it."""
+    if is_batch(message):
+        return message.routing_key
+    lane = message.routing_key.partition(".")[0]
+    return TOPOLOGY.do_queue(SERVICE) if lane == "do" else TOPOLOGY.undo_queue(SERVICE)
+
+
 class _Meter:
     """Commands per second, processor time and transactions of one case."""
 
@@ -173,9 +186,13 @@ class _Meter:
 
         event.listen(runtime.scope.database.engine.sync_engine, "begin", count)
 
-    async def of(self, commands: Sequence[Command], *, trickle: bool = False) -> dict[str, float]:
-        """Answer all these."""
+    async def of(
+        self, commands: Sequence[Command], *, trickle: bool = False, together: bool = False
+    ) -> dict[str, float]:
+        """Answer all these; `together`: they come in envelopes."""
         messages = [encode_command(command, TOPOLOGY) for command in commands]
+        if together:
+            messages = _envelopes(messages)
         self._transactions = 0
         there = cpu_ms({"postgres": self._postgres_pid})["postgres"]
         began, spent_s = time.perf_counter(), time.process_time()
@@ -190,6 +207,14 @@ class _Meter:
             "postgres_cpu_ms_per_command": round(there / count, 3),
             "transactions_per_command": round(self._transactions / count, 3),
         }
+
+
+def _envelopes(messages: Sequence[AmqpMessage]) -> list[AmqpMessage]:
+    lane = messages[0].routing_key.partition(".")[0]
+    queue = TOPOLOGY.do_queue(SERVICE) if lane == "do" else TOPOLOGY.undo_queue(SERVICE)
+    key = TOPOLOGY.batch_queue(queue)
+    found = pack(messages, exchange=TOPOLOGY.batches, routing_key=key, new_id=lambda: "envelope")
+    return [packed.message for packed in found]
 
 
 def _actions(name: str, count: int, sign: int, *, failing: int = 0) -> list[Command]:

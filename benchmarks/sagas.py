@@ -5,8 +5,8 @@ one database, one broker. Rates are sagas ended per second while more than enoug
 are of sagas started alone, ten a second, from their row to their end. The processor time of each
 component per saga says more than a rate where the machine has other work too.
 
-BENCH_SHORT=1 leaves out what comes after the latencies; BENCH_PROFILE=FILE profiles the
-orchestrator; BENCH_LOGS=1 shows what the processes say.
+BENCH_SHORT=1 leaves out what comes after the latencies; BENCH_ROWS=0 has handlers that write no
+row; BENCH_PROFILE=FILE profiles the orchestrator; BENCH_LOGS=1 shows what the processes say.
 """
 
 import asyncio

@@ -174,6 +174,10 @@ class Connection(asyncio.Protocol):
         bind = Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key)
         await self._call(bind, Queue.BindOk)
 
+    async def delete_queue(self, name: str) -> None:
+        """Delete a queue with what is in it; one that is not there is no harm. Raises Refused."""
+        await self._call(Queue.Delete(queue=name), Queue.DeleteOk)
+
     # --- consuming -----------------------------------------------------------------------------
 
     async def consume(self, queue: str, prefetch: int, receive: Receive) -> str:

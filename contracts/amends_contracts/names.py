@@ -48,6 +48,7 @@ class Op(StrEnum):
     FORGET = "forget"
 
 
+_OPS: Final = {op.value: op for op in Op}
 ENGINE: Final = "amends"
 """The reserved service: the orchestrator itself, which runs child sagas."""
 MODELS: Final = "llm"
@@ -132,7 +133,7 @@ def split_key(key: str) -> tuple[SagaId, StepPath | None, Op]:
     path, slash, op = rest.rpartition("/")
     if not saga_id or not slash or not is_step_path(path):
         raise ValueError(f"not an idempotency key: {key!r}")
-    return SagaId(saga_id), StepPath(path), Op(op)
+    return SagaId(saga_id), StepPath(path), _OPS[op] if op in _OPS else Op(op)
 
 
 def message_id_of(saga_id: SagaId, path: StepPath, op: Op, attempt: int) -> MessageId:

@@ -1,7 +1,7 @@
 """Exchanges, queues and bindings of the wire contract, as data; names carry a prefix.
 
 Who declares what: the orchestrator the exchanges and the engine's queues, a participant its own
-two queues. Nothing here touches a broker.
+two queues, and two more where it takes envelopes. Nothing here touches a broker.
 """
 
 from collections.abc import Mapping
@@ -101,6 +101,10 @@ class Topology:
         """Queue of a service's compensations, probes, ledger queries and `forget`."""
         return f"{self.prefix}.undo.{service}"
 
+    def batch_queue(self, queue: str) -> str:
+        """Queue of the envelopes for a participant's queue; also their routing key."""
+        return f"{queue}.batch"
+
     def client_queue(self, name: str) -> str:
         """A client's own answer queue; only such, `amq.gen-*` and direct reply-to are answered."""
         return f"{self.prefix}.client.{name}"
@@ -150,6 +154,15 @@ class Topology:
             Queue(self.do_queue(service), ((self.commands, f"do.{service}.#"),), arguments),
             Queue(self.undo_queue(service), ((self.commands, f"undo.{service}.#"),), arguments),
         )
+
+    def batch_queues(self, service: str) -> tuple[Queue, Queue]:
+        """The queues beside these (do, undo) of a participant that takes envelopes."""
+        do, undo = self.service_queues(service)
+        return self._batch(do), self._batch(undo)
+
+    def _batch(self, queue: Queue) -> Queue:
+        name = self.batch_queue(queue.name)
+        return Queue(name, ((self.batches, name),), queue.arguments)
 
     def _arguments(self) -> dict[str, Argument]:
         return {

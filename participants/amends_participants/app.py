@@ -11,7 +11,7 @@
 Nothing is connected here; `amends-participant flights:app` (run.py) runs it.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -127,7 +127,7 @@ class Participant:
         """The command whose undo is asked for by this name."""
         return self._commands.get(self._undone_by.get(name, ""))
 
-    def hello(self, instance: str) -> Hello:
+    def hello(self, instance: str, accepts: Iterable[str] = ()) -> Hello:
         """What this instance says of itself. Every command can be probed: the barrier knows."""
         commands = {
             r.spec.name: replace(r.spec.info(), compensation=self._announced(r), probe=True)
@@ -136,7 +136,12 @@ class Participant:
         }
         horizon = None if self.horizon is None else format_duration(self.horizon)
         return Hello(
-            service=self.service, instance=instance, commands=commands, sdk=SDK, horizon=horizon
+            service=self.service,
+            instance=instance,
+            commands=commands,
+            sdk=SDK,
+            accepts=frozenset(accepts),
+            horizon=horizon,
         )
 
     def check(self) -> None:

@@ -54,9 +54,9 @@ class Effect:
     ) -> None:
         """Report what this effect consumed; `usd` None: price unknown. The last call counts.
 
-        It is reported however the handler ends. `lost` of the `calls` are those of which nobody
-        can tell what they used. ValueError for what is no amount: a number of tokens is whole,
-        and nothing is negative, infinite or NaN.
+        It is reported however the handler ends; of a `transactional` one only if it succeeds.
+        `lost` of the `calls` are those of which nobody can tell what they used. ValueError for
+        what is no amount: a number of tokens is whole, and nothing is negative, infinite or NaN.
         """
         numbers = {
             "input_tokens": input_tokens,

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from amends_amqp.dead_letters import rejected
 from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag, PublishResult
+from amends_contracts.codec import decode_batch, is_batch
 from amends_contracts.names import ENGINE, service_of
 from amends_contracts.topology import Queue, Topology
 from amends_simulation.schedule import Point
@@ -60,6 +61,8 @@ class Broker:
             if service == ENGINE:
                 return TOPOLOGY.control
             return TOPOLOGY.do_queue(service) if lane == "do" else TOPOLOGY.undo_queue(service)
+        if exchange == TOPOLOGY.batches:
+            return key
         if exchange == TOPOLOGY.replies:
             return TOPOLOGY.partition_queue(int(key.rpartition(".")[2]))
         if exchange == TOPOLOGY.dead:
@@ -74,8 +77,9 @@ class Broker:
         if name is None:
             self.answers(message)
             return
-        if message.exchange == TOPOLOGY.commands:
-            self.world.publish_of(message)
+        if message.exchange in (TOPOLOGY.commands, TOPOLOGY.batches):
+            for command in members_of(message):
+                self.world.publish_of(command)
             point = Point.COMMAND
         else:
             point = Point.REPLY
@@ -128,6 +132,13 @@ class Broker:
     def give_back(self, name: str, message: AmqpMessage) -> None:
         """A delivery that was not acknowledged comes again."""
         self.world.later(self.world.chance.random() * HOP_S, self._arrive, name, message, True)
+
+
+def members_of(message: AmqpMessage) -> Sequence[AmqpMessage]:
+    """What an envelope holds, or the message itself."""
+    if not is_batch(message):
+        return (message,)
+    return [m for m in decode_batch(message, TOPOLOGY) if isinstance(m, AmqpMessage)]
 
 
 def _ignore(_: AmqpMessage) -> None:
@@ -221,7 +232,8 @@ class Link:
             if held is not None:
                 self._broker.under_way -= 1
                 if self._acknowledge_point is Point.ENGINE_ACK:
-                    self._broker.world.hear(held[1])
+                    for reply in members_of(held[1]):
+                        self._broker.world.hear(reply)
 
     async def reject(self, tag: DeliveryTag, reason: str) -> None:
         """To the dead letters."""
@@ -289,5 +301,7 @@ class Link:
                 broker.publish(message)
             case _:
                 broker.publish(message)
-        world.settle(message.message_id)
+        if message.exchange != TOPOLOGY.batches or result is PublishResult.CONFIRMED:
+            for member in members_of(message):
+                world.settle(member.message_id)
         return result

@@ -70,6 +70,7 @@ class Tables:
     world: World
     barrier: dict[str, _Barrier] = field(default_factory=dict[str, _Barrier])
     intents: dict[str, _Intent] = field(default_factory=dict[str, _Intent])
+    started: dict[str, int] = field(default_factory=dict[str, int])
     replies: dict[int, tuple[Any, bytes, float]] = field(
         default_factory=dict[int, tuple[Any, bytes, float]]
     )
@@ -433,6 +434,16 @@ def _take_replies(c: Connection, _: str, instance: Any, own_after_s: float, limi
     return found
 
 
+def _mark_started(c: Connection, key: str, _: str) -> Rows:
+    c.put(c.tables.started, key, c.tables.started.get(key, 0) + 1)
+    return ((c.tables.started[key],),)
+
+
+def _clear_started(c: Connection, key: str) -> Rows:
+    c.delete(c.tables.started, key)
+    return ()
+
+
 def _nothing(_: Connection, *__: Any) -> Rows:
     return ()
 
@@ -451,7 +462,9 @@ def _give_back(c: Connection, key: str, tenant: str | None, sure: bool) -> Rows:
     return ()
 
 
+_WITHOUT = ("effects_of_saga", "forget", "purge", "purge_instances", "renew_lease", "end_lease")
 _BY_NAME: Final[Mapping[str, Callable[..., Rows]]] = {
+    **dict.fromkeys((*_WITHOUT, "tables_there"), _nothing),
     "open_action": _open_action,
     "known_keys": _known_keys,
     "record_actions": _record_actions,
@@ -467,7 +480,8 @@ _BY_NAME: Final[Mapping[str, Callable[..., Rows]]] = {
     "set_undo": _set_undo,
     "record": _record,
     "open_compensation": _open_compensation,
-    "effects_of_saga": _nothing,
+    "mark_started": _mark_started,
+    "clear_started": _clear_started,
     "put_intent": _put_intent,
     "start_intent": _start_intent,
     "join_intent": _join_intent,
@@ -476,12 +490,6 @@ _BY_NAME: Final[Mapping[str, Callable[..., Rows]]] = {
     "put_reply": _put_reply,
     "delete_replies": _delete_replies,
     "take_replies": _take_replies,
-    "forget": _nothing,
-    "purge": _nothing,
-    "purge_instances": _nothing,
-    "renew_lease": _nothing,
-    "end_lease": _nothing,
-    "tables_there": _nothing,
 }
 STATEMENTS: Final[Mapping[str, Callable[..., Rows]]] = {
     **{SQL[name]: statement for name, statement in _BY_NAME.items()},

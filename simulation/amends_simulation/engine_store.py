@@ -232,6 +232,14 @@ class EngineStore:
         """As the store does."""
         await self._store.keep_circuit(orchestrator, circuit)
 
+    async def taking_envelopes(self) -> frozenset[str]:
+        """As the store does."""
+        return await self._store.taking_envelopes()
+
+    async def note_singly(self, tenant: str, who: str, service: str) -> None:
+        """As the store does."""
+        await self._store.note_singly(tenant, who, service)
+
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
         """As the store does."""
         return await self._store.definition(name, version)

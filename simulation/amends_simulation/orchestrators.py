@@ -24,6 +24,7 @@ from amends_orchestrator.engine.commit import Committer
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.edge import Edge
+from amends_orchestrator.engine.envelopes import Envelopes
 from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
@@ -40,6 +41,7 @@ from amends_simulation.broker import TOPOLOGY, Broker, Link
 from amends_simulation.engine_store import EngineStore
 from amends_simulation.loop import at_once
 from amends_simulation.schedule import Point
+from amends_simulation.services import APPS
 from amends_simulation.world import Process, World
 
 TOKENS: Final = Tokens(["the secret of every simulated world"])
@@ -166,6 +168,8 @@ class Engine(Process):
             circuits=circuits,
             new_id=self.world.new_id,
         )
+        self._envelopes = Envelopes(TOPOLOGY, clock)
+        self._learn()
         self.relay = Relay(
             self._link,
             clock,
@@ -174,6 +178,7 @@ class Engine(Process):
             timeout_s=5,
             unsettled_max=8,
             inbox=self.inbox,
+            envelopes=self._envelopes,
         )
         signals = Signals(store, clock, self.inbox)
         intake = Intake(
@@ -192,6 +197,7 @@ class Engine(Process):
             relay=self.relay,
             holdings=self._holdings,
             signals=signals,
+            envelopes=self._envelopes,
             granting=self._granting,
             circuits=circuits,
         )
@@ -233,7 +239,13 @@ class Engine(Process):
 
     def look_in(self, seconds: float) -> None:
         """Look at leases and at what is due."""
+        self._learn()
         self._holdings.look_in(seconds)
+
+    def _learn(self) -> None:
+        """Where services share transactions, they take envelopes."""
+        if self.world.schedule.groups:
+            self._envelopes.learn(APPS)
 
     def crashed(self) -> None:
         """Its lease runs out; another process is started."""

@@ -127,7 +127,7 @@ class Schedule:
     """Processes of each service."""
     partitions: int = 1
     groups: bool = False
-    """Whether participants answer several actions in one transaction."""
+    """Whether participants answer several actions in one transaction, and take envelopes."""
     echo: bool = False
     """Whether every message comes once more when all is over."""
     again: bool = False

@@ -195,7 +195,7 @@ class Service(Process):
 
     async def _run(self) -> None:
         """What is left by others, then what comes, and now and then what is left again."""
-        for queue in TOPOLOGY.service_queues(self.name):
+        for queue in (*TOPOLOGY.service_queues(self.name), *TOPOLOGY.batch_queues(self.name)):
             await self._link.consume(queue.name, 0)
         while True:
             if self._tables.intents or self._tables.replies:

@@ -275,6 +275,31 @@ def test_a_command_that_running_sagas_need_and_nobody_offers_is_a_warning(
     assert warned() == []
 
 
+def test_a_service_that_mishandles_envelopes_is_a_warning(
+    amends: Amends, service: FakeService, migrated_database_url: str
+) -> None:
+    """What an orchestrator has noted of it lately; what is long ago is over."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+
+    async def note() -> None:
+        store = await PostgresStore.open(migrated_database_url, allow_unsafe=True)
+        await store.note_singly("default", "one", "flights")
+        await store.note_singly("default", "one", "hotels")
+        await store.close()
+
+    asyncio.run(note())
+    execute(
+        migrated_database_url,
+        "UPDATE amends.audit SET at = at - interval '1 hour' WHERE subject = 'hotels'",
+    )
+
+    ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+
+    singly = [f for f in ran.json["findings"] if f["check"].startswith("envelopes")]
+    assert [(f["check"], f["level"]) for f in singly] == [("envelopes flights", "note")]
+    assert "served singly" in singly[0]["said"]
+
+
 def test_queues_for_permits_are_shown(
     amends: Amends, service: FakeService, migrated_database_url: str
 ) -> None:

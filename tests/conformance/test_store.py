@@ -315,6 +315,21 @@ async def test_one_start_key_twice_in_a_batch_is_bad_data(stage: Stage) -> None:
 # --- what participants say, and definitions ----------------------------------------------------
 
 
+async def test_envelopes_are_for_services_of_which_an_instance_takes_them(stage: Stage) -> None:
+    """One of two instances is enough; the last word of an instance counts."""
+    for service, instance, *accepts in (
+        ("flights", "1", "batch"),
+        ("flights", "2"),
+        ("hotels", "1", "batch"),
+        ("hotels", "1"),
+        ("mail", "1", "ref"),
+    ):
+        await stage.store.keep_hello(
+            Hello(service=service, instance=instance, commands={}, accepts=frozenset(accepts))
+        )
+    assert await stage.store.taking_envelopes() == {"flights"}
+
+
 async def test_a_hello_can_be_repeated(stage: Stage) -> None:
     """The latest of an instance counts."""
     info = CommandInfo(

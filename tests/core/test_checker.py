@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from amends_contracts.messages import Usage
 from amends_contracts.names import Op, SagaId, StepPath, message_id_of
 from amends_orchestrator.core import JournalRow, state_to_json
 from amends_orchestrator.core.checker import (
@@ -41,6 +40,7 @@ from core.dsl import (
     succeeded,
     wait,
 )
+from core.metered import overspent
 
 SAGA = IDENTITY.saga_id
 OTHER = SagaId("0195f1c0-0000-7000-8000-000000000002")
@@ -319,16 +319,6 @@ def too_many_attempts() -> History:
     return with_rows(*renumbered([*rows[:cut], *more]))
 
 
-def more_than_was_reserved() -> History:
-    """A participant that used more tokens than it might, and so more than the whole budget."""
-    step: dict[str, Any] = {"kind": "llm", "id": "ask", "prompt": "?", "models": ["m:1"]}
-    saga = given(definition(step | {"limits": {"tokens": 60}}, budget={"tokens": 100}))
-    much = Usage(input_tokens=90, output_tokens=11, usd=None, model="m:1")
-    answer = succeeded(text="x")
-    saga.expect("llm.generate").reply(replace(answer, fields={**answer.fields, "usage": much}))
-    return journal_of(saga, saga.rows)
-
-
 TRIED = ("step.dispatched", "step.retrying")
 BROKEN: list[tuple[str, Callable[[], History]]] = [
     (
@@ -416,7 +406,7 @@ BROKEN: list[tuple[str, Callable[[], History]]] = [
     ("14 attempts within budget", too_many_attempts),
     ("14 loops within limits", an_iteration_too_many),
     ("14 limits hold", two_in_one_place),
-    ("14 budgets hold", more_than_was_reserved),
+    ("14 budgets hold", lambda: journal_of(overspent(), overspent().rows)),
     (
         "15 tenants are apart",
         lambda: replace(good(), committed=(made(A, Op.ACTION, 1, tenant="another"),)),

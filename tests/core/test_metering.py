@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from amends_contracts.messages import Json, Outcome, Usage
+from amends_contracts.messages import Json, Outcome
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core import TERMINAL, Refused, saga_view
 from amends_orchestrator.core.checker import History, SagaPast, check
@@ -23,20 +23,7 @@ from core.dsl import (
     succeeded,
     unknown,
 )
-
-CALL = "llm.generate"
-
-
-def llm(step_id: str, **fields: Any) -> dict[str, Any]:
-    """A model call that is asked once."""
-    base = {"kind": "llm", "id": step_id, "prompt": "Say ${ input.word }", "models": ["a:one"]}
-    return base | {"max_reasks": 0} | fields
-
-
-def answered(said: Said, **usage: Any) -> Said:
-    """The same, with what it used."""
-    none: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0, "usd": None, "model": "a:one"}
-    return Said(said.outcome, {**said.fields, "usage": Usage(**none | usage)})
+from core.metered import CALL, answered, llm, within
 
 
 def usage(saga: Scenario) -> Json:
@@ -118,11 +105,6 @@ def test_an_attempt_that_nobody_answered_is_journalled_as_unknown_usage() -> Non
 
 
 # --- budgets -------------------------------------------------------------------------------------
-
-
-def within(**budget: Any) -> dict[str, Any]:
-    """A definition's budget."""
-    return {"budget": budget}
 
 
 def test_what_a_call_may_use_is_reserved_and_what_it_used_is_spent() -> None:

@@ -5,8 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amends_contracts.amqp import AmqpMessage
-from amends_contracts.codec import decode_command, encode_reply
-from amends_contracts.messages import Command, Json, Outcome, Reply, to_body
+from amends_contracts.codec import (
+    decode_batch,
+    decode_command,
+    encode_hello,
+    encode_reply,
+    pack,
+)
+from amends_contracts.messages import Command, Hello, Json, Outcome, Reply, to_body
 from amends_contracts.names import MessageId, Op
 from amends_contracts.problems import PROBLEM_CONTENT_TYPE
 from amends_contracts.topology import Topology
@@ -57,6 +63,8 @@ class Participants:
     scripts: dict[tuple[str, Op], Script] = field(default_factory=dict[tuple[str, Op], Script])
     seen: list[Command] = field(default_factory=list[Command])
     """Every command delivered, in order, duplicates included."""
+    envelopes: list[int] = field(default_factory=list[int])
+    """How many commands each envelope held."""
     copies: int = 1
     """How often every reply is published."""
 
@@ -65,6 +73,42 @@ class Participants:
         for queue in self.topology.service_queues(service):
             self.broker.declare_queue(queue)
             self.broker.subscribe(queue.name, 0, self._receive)
+
+    def take_envelopes(self, service: str, *, answer: bool = True) -> None:
+        """Declare its queues for envelopes, say so, and answer each in one; or read them only."""
+
+        def receive(consumer: MemoryConsumer, tag: int, message: AmqpMessage, _: bool) -> None:
+            members = decode_batch(message, self.topology)
+            self.envelopes.append(len(members))
+            replies: list[AmqpMessage] = []
+            for member in members:
+                assert isinstance(member, AmqpMessage)
+                command = decode_command(member)
+                self.seen.append(command)
+                said = self.scripts.get((command.type, command.op), succeeded())(command)
+                if answer and said is not None:
+                    replies.append(encode_reply(said, command.reply_to or "", self.topology))
+            by_key = {reply.routing_key: [reply] for reply in replies}
+            for key in by_key:
+                members_ = [reply for reply in replies if reply.routing_key == key]
+                for packed in pack(
+                    members_,
+                    exchange=self.topology.replies,
+                    routing_key=key,
+                    new_id=lambda: "replies",
+                ):
+                    self.broker.publish(packed.message)
+            self.broker.acknowledge(consumer, tag)
+
+        for queue in self.topology.batch_queues(service):
+            self.broker.declare_queue(queue)
+            self.broker.subscribe(queue.name, 0, receive)
+        self.hello(service, "batch")
+
+    def hello(self, service: str, *accepts: str) -> None:
+        """What an instance of it says of itself."""
+        said = Hello(service=service, instance="1", commands={}, accepts=frozenset(accepts))
+        self.broker.publish(encode_hello(said, self.topology))
 
     def on(self, command: str, script: Script, op: Op = Op.ACTION) -> None:
         """Script a command."""

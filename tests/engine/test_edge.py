@@ -37,8 +37,9 @@ from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import ReplyReceived
 from amends_orchestrator.engine.catalog import Catalog, Schema
 from amends_orchestrator.engine.clock import SystemClock
-from amends_orchestrator.engine.edge import Edge, Reading
+from amends_orchestrator.engine.edge import Edge
 from amends_orchestrator.engine.ports import BadData, StoreUnavailable
+from amends_orchestrator.engine.reading import Reading
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.work import ForSaga
 from amends_orchestrator.store.memory import MemoryStore

@@ -15,7 +15,13 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
 from amends_contracts.amqp import AmqpMessage
-from amends_contracts.codec import decode_reply, encode_command
+from amends_contracts.codec import (
+    decode_batch,
+    decode_reply,
+    encode_batch,
+    encode_command,
+    is_batch,
+)
 from amends_contracts.messages import (
     ActionOutcome,
     Command,
@@ -135,6 +141,8 @@ class Caller:
         self.topology = Topology(prefix)
         self.replies: dict[str, list[Reply]] = defaultdict(list)
         """By reply message id; what was heard twice is there twice."""
+        self.heard_in: list[int] = []
+        """Of each message, how many replies it held."""
         self.hellos: list[AmqpMessage] = []
         self.dead: list[AbstractIncomingMessage] = []
         self._url = url
@@ -178,6 +186,24 @@ class Caller:
             mandatory=False,
         )
 
+    async def send_together(self, *members: Command | AmqpMessage, undo: bool = False) -> None:
+        """Publish an envelope of commands, or of anything that looks like one."""
+        await self.publish(self.envelope(*members, undo=undo))
+
+    def envelope(self, *members: Command | AmqpMessage, undo: bool = False) -> AmqpMessage:
+        """Commands to one service and lane in one message."""
+        messages = [
+            encode_command(m, self.topology) if isinstance(m, Command) else m for m in members
+        ]
+        service = next(m.type for m in messages if m.type).partition(".")[0]
+        queue = self.topology.undo_queue(service) if undo else self.topology.do_queue(service)
+        return encode_batch(
+            messages,
+            exchange=self.topology.batches,
+            routing_key=self.topology.batch_queue(queue),
+            message_id=str(uuid4()),
+        )
+
     async def ask(self, command: Command, *, again: bool = True) -> Reply:
         """Send and wait for the reply; `again`: count those heard before as other ones."""
         name = f"{command.message_id}:reply"
@@ -191,9 +217,10 @@ class Caller:
         await self.until(lambda: len(self.replies[name]) >= n, f"{n} replies to {name}")
         return self.replies[name]
 
-    async def queue_there(self, service: str) -> None:
-        """Wait until the service has declared its queues."""
-        for queue in self.topology.service_queues(service):
+    async def queue_there(self, service: str, *, envelopes: bool = False) -> None:
+        """Wait until the service has declared its queues; `envelopes`: those of envelopes."""
+        queues = self.topology.batch_queues if envelopes else self.topology.service_queues
+        for queue in queues(service):
             while True:
                 channel = await self._connection.channel()
                 try:
@@ -228,9 +255,13 @@ class Caller:
             content_type=message.content_type,
             headers=dict(message.headers),  # type: ignore[arg-type]
         )
-        reply = decode_reply(plain)
+        replies = decode_batch(plain, self.topology) if is_batch(plain) else [plain]
         async with self._heard:
-            self.replies[reply.message_id].append(reply)
+            self.heard_in.append(len(replies))
+            for each in replies:
+                assert isinstance(each, AmqpMessage)
+                reply = decode_reply(each)
+                self.replies[reply.message_id].append(reply)
             self._heard.notify_all()
 
     async def _on_dead(self, message: AbstractIncomingMessage) -> None:

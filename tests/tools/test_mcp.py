@@ -2,16 +2,19 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from mcp import StdioServerParameters
 
 from amends_contracts.messages import Effect, Hello, Reversal
 from amends_participants import BadHandler, Command, Participant
 from amends_participants.testing import failed, given, succeeded, unknown
-from amends_participants.tools import Mcp, McpUndo, participant
+from amends_participants.tools import Allow, Mcp, McpUndo, participant
 from tools.shop_server import ORDERS, shop
 
 CANCEL = McpUndo("cancel_order", lambda given, done: {"order": (done or given)["id"]})
@@ -103,6 +106,33 @@ async def test_a_server_over_stdio_is_asked_and_left(database_url: str) -> None:
     async with given(app, database_url) as kit:
         look = kit.command(await command(app, "get_order", order="a"))
         await look.action().expect_reply(succeeded(id="a/0"))
+
+
+@asynccontextmanager
+async def served() -> AsyncGenerator[str]:
+    """The shop over HTTP, on a free port of this machine."""
+    config = uvicorn.Config(
+        shop.streamable_http_app(), host="127.0.0.1", port=0, log_level="error", lifespan="on"
+    )
+    http = uvicorn.Server(config)
+    http.capture_signals = nullcontext  # type: ignore[method-assign, assignment]  # they are pytest's
+    task = asyncio.create_task(http.serve())
+    while not http.started:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    port = http.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}/mcp"
+    http.should_exit = True
+    await task
+
+
+async def test_a_server_over_http_is_asked_where_it_may_be_reached(database_url: str) -> None:
+    """Here at an address of this machine, which is allowed."""
+    reach = Allow(private=["127.0.0.0/8"], plain=True)
+    async with served() as url:
+        app = participant(Mcp(url, allow=["get_*"], reach=reach))
+        async with given(app, database_url) as kit:
+            look = kit.command(await command(app, "get_order", order="a"))
+            await look.action().expect_reply(succeeded(id=f"a/{len(ORDERS)}"))
 
 
 async def test_a_server_at_a_private_address_is_not_reached() -> None:

@@ -26,7 +26,7 @@ def envelope(body: bytes) -> AmqpMessage:
 
 def test_a_bad_member_does_not_disturb_the_others() -> None:
     """It comes out alone, with its place and reason."""
-    body = b'[{"properties":{"reply_to":5},"headers":{},"body":{}},7,' + _member_text() + b"]"
+    body = b'[{"properties":{"reply_to":5},"headers":{},"body":{}},7,' + _bytes_of(REPLY) + b"]"
     assert decode_batch(envelope(body), TOPOLOGY) == [
         BadMember(
             0,
@@ -39,8 +39,22 @@ def test_a_bad_member_does_not_disturb_the_others() -> None:
     ]
 
 
-def _member_text() -> bytes:
-    whole = encode_batch([REPLY], exchange="x", routing_key="y", message_id="z").body
+def test_one_bad_member_of_sixty_four_comes_out_alone() -> None:
+    """Wherever it stands, the sixty-three are what they were, in their order."""
+    member = golden.encoded()["command-action"]
+    for position in range(64):
+        parts = [_bytes_of(member)] * 63
+        parts.insert(position, b'{"properties":{},"headers":{"amends-op":"dance"},"body":{}}')
+        body = b"[" + b",".join(parts) + b"]"
+        decoded = decode_batch(replace(golden.golden("batch-of-commands"), body=body), TOPOLOGY)
+        bad = decoded.pop(position)
+        assert isinstance(bad, BadMember)
+        assert bad.index == position
+        assert decoded == [member] * 63
+
+
+def _bytes_of(member: AmqpMessage) -> bytes:
+    whole = encode_batch([member], exchange="x", routing_key="y", message_id="z").body
     return whole[1:-1]
 
 

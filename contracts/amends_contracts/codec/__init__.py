@@ -24,6 +24,7 @@ from amends_contracts.codec.commands import decode_command, encode_command
 from amends_contracts.codec.headers import BadBody, WireError, trace_of
 from amends_contracts.codec.hellos import decode_hello, encode_hello
 from amends_contracts.codec.lifecycle import decode_lifecycle, encode_lifecycle
+from amends_contracts.codec.packing import Packed, pack
 from amends_contracts.codec.replies import decode_reply, encode_reply
 from amends_contracts.codec.storage import dump_messages, load_messages
 
@@ -32,6 +33,7 @@ __all__ = [
     "BATCH_MEMBERS_MAX",
     "BadBody",
     "BadMember",
+    "Packed",
     "WireError",
     "decode_answer",
     "decode_batch",
@@ -50,6 +52,7 @@ __all__ = [
     "encode_reply",
     "is_batch",
     "load_messages",
+    "pack",
     "trace_of",
     "verb_of",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec.commands import OP
@@ -21,15 +21,21 @@ from amends_contracts.topology import Topology
 BATCH_MEMBERS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 1024 * 1024
 _PROPERTIES: Final = ("message_id", "correlation_id", "reply_to", "type", "content_type")
+_KNOWN: Final = frozenset(_PROPERTIES)
+_ONLY_TEXTS: Final = {str}
+_CONTAINERS: Final = frozenset({dict, list})
+_OPS: Final = {op.value: op for op in Op}
 
 
 @dataclass(frozen=True, slots=True)
 class BadMember:
-    """A member that is not a message: to be dead-lettered alone, as `body`, with the reason."""
+    """A member to be dead-lettered alone, with the reason."""
 
     index: int
     reason: str
     body: bytes
+    message: AmqpMessage | None = None
+    """Where it is a message, but not one of ours."""
 
 
 def is_batch(message: AmqpMessage) -> bool:
@@ -44,9 +50,21 @@ def encode_batch(
 
     Raises WireError for more than 64 members or 1 MiB: the caller cuts before.
     """
+    return join_members(
+        list(map(member_bytes, members)),
+        exchange=exchange,
+        routing_key=routing_key,
+        message_id=message_id,
+    )
+
+
+def join_members(
+    members: Sequence[bytes], *, exchange: str, routing_key: str, message_id: str
+) -> AmqpMessage:
+    """The same of what `member_bytes` has made."""
     if not 1 <= len(members) <= BATCH_MEMBERS_MAX:
         raise refused("envelope", f"1 to {BATCH_MEMBERS_MAX} members", len(members))
-    body = b"[" + b",".join(map(_member_bytes, members)) + b"]"
+    body = b"[" + b",".join(members) + b"]"
     if len(body) > BATCH_BYTES_MAX:
         raise refused("envelope", f"at most {BATCH_BYTES_MAX} bytes", len(body))
     return AmqpMessage(
@@ -86,11 +104,20 @@ def decode_batch(message: AmqpMessage, topology: Topology) -> list[AmqpMessage |
     return decoded
 
 
-def _member_bytes(member: AmqpMessage) -> bytes:
+def member_bytes(member: AmqpMessage) -> bytes:
+    """A member as it stands in the array. By pydantic's serialiser: a quarter of the price."""
     properties = {
-        name: value for name in _PROPERTIES if (value := getattr(member, name)) is not None
+        name: value
+        for name, value in (
+            ("message_id", member.message_id),
+            ("correlation_id", member.correlation_id),
+            ("reply_to", member.reply_to),
+            ("type", member.type),
+            ("content_type", member.content_type),
+        )
+        if value is not None
     }
-    head = to_body({"properties": properties, "headers": dict(member.headers)})
+    head = to_json({"properties": properties, "headers": member.headers})
     return head[:-1] + b',"body":' + member.body + b"}"
 
 
@@ -129,21 +156,24 @@ def _body(value: Json) -> bytes:
 
 
 def _command_key(name: str | None, headers: Mapping[str, Any]) -> str:
-    try:
-        return command_routing_key(name or "", Op(headers.get(OP)))
-    except ValueError:
-        raise refused(f"header {OP}", " | ".join(Op), headers.get(OP)) from None
+    op: object = headers.get(OP)
+    if not isinstance(op, str) or op not in _OPS:
+        raise refused(f"header {OP}", " | ".join(Op), op)
+    return command_routing_key(name or "", _OPS[op])
 
 
 def _texts(properties: dict[str, Any]) -> dict[str, str]:
+    if properties.keys() <= _KNOWN and set(map(type, properties.values())) == _ONLY_TEXTS:
+        return properties
     for name, value in properties.items():
-        if name not in _PROPERTIES or not isinstance(value, str):
+        if name not in _KNOWN or not isinstance(value, str):
             raise refused("member's properties", f"texts of {', '.join(_PROPERTIES)}", name)
     return properties
 
 
 def _scalars(headers: dict[str, Any]) -> dict[str, Any]:
-    for name, value in headers.items():
-        if value.__class__ is dict or value.__class__ is list:
-            raise refused(f"header {name}", "a text, number or boolean", value)
+    if not _CONTAINERS.isdisjoint(map(type, headers.values())):
+        for name, value in headers.items():
+            if type(value) in _CONTAINERS:
+                raise refused(f"header {name}", "a text, number or boolean", value)
     return headers

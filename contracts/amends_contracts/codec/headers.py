@@ -99,7 +99,12 @@ def text(headers: Headers, name: str) -> str:
 
 def optional_text(headers: Headers, name: str) -> str | None:
     """A text header, or None where it is not set."""
-    return None if headers.get(name) is None else text(headers, name)
+    value = headers.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= HEADER_CHARS_MAX:
+        raise refused(f"header {name}", f"a text of at most {HEADER_CHARS_MAX} characters", value)
+    return value
 
 
 def integer(headers: Headers, name: str, least: int) -> int:

@@ -38,6 +38,7 @@ COUNTERS: Final[Mapping[str, _Shown]] = {
     "batches": _Shown("batches", "Batches committed"),
     "messages": _Shown("messages_decided", "Messages, starts and wake-ups decided"),
     "commands": _Shown("messages_written", "Messages written to the outbox"),
+    "envelopes": _Shown("envelopes", "Publications that carried several messages"),
     "conflicts": _Shown("batch_conflicts", "Batches decided again because a saga had moved"),
     "doubts": _Shown("commits_in_doubt", "Commits whose outcome was not known at once"),
     "stuck": _Shown("sagas_parked", "Sagas parked because deciding or writing them failed"),

@@ -143,9 +143,23 @@ async def _service(broker: _Broker, topology: Topology, service: str, running: b
     if not do.consumers or not undo.consumers:
         said = f"nobody consumes its queues; {waiting}"
         return bad(check, said, start) if running else note(check, said, start)
+    unread = await _unread(broker, topology, service)
+    if unread:
+        return note(
+            check,
+            f"{waiting}; {unread} envelopes that nobody reads",
+            "Their steps are asked again singly after their timeouts. Start an instance that takes"
+            " envelopes, or purge the queues whose names end in .batch.",
+        )
     if do.waiting + undo.waiting > BACKLOG_NOTE:
         return note(check, waiting, "It cannot keep up: start one more instance.")
     return ok(check, waiting)
+
+
+async def _unread(broker: _Broker, topology: Topology, service: str) -> int:
+    """Envelopes in queues without a consumer: of instances that are gone."""
+    depths = [await broker.depth(queue.name) for queue in topology.batch_queues(service)]
+    return sum(depth.waiting for depth in depths if depth is not None and not depth.consumers)
 
 
 async def _dead(broker: _Broker, topology: Topology) -> Finding:

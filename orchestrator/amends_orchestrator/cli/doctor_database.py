@@ -13,8 +13,10 @@ from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.cli import doctor_commands, saga_tree, schema
 from amends_orchestrator.cli.finding import Finding, bad, note, ok
 from amends_orchestrator.core import checker
+from amends_orchestrator.engine.envelopes import SINGLY_S
 from amends_orchestrator.store import Definitions
 from amends_orchestrator.store.pasts import recent
+from amends_orchestrator.store.postgres import SERVE_SINGLY
 from amends_orchestrator.store.reads import CircuitRow, Reads
 
 CLOCK_S_MAX = 5.0
@@ -44,6 +46,12 @@ ORDER BY xact_start LIMIT 1
 """
 
 
+SINGLY = """
+SELECT DISTINCT subject FROM (SELECT * FROM amends.audit ORDER BY id DESC LIMIT 10000) AS newest
+WHERE action = $1 AND at > clock_timestamp() - make_interval(secs => $2) ORDER BY subject
+"""
+
+
 async def check(url: str) -> AsyncGenerator[Finding]:
     """All checks in their order; the later ones need the earlier."""
     connection = await schema.connect(url)
@@ -63,6 +71,14 @@ async def check(url: str) -> AsyncGenerator[Finding]:
             yield await _transactions(connection)
             for finding in await _participants(reads):
                 yield finding
+            for row in await connection.fetch(SINGLY, SERVE_SINGLY, SINGLY_S):
+                yield note(
+                    f"envelopes {row['subject']}",
+                    "it says that it takes them, and leaves what is in them unanswered; it is"
+                    " served singly",
+                    "Is each member answered, before the envelope is acknowledged? Its log may"
+                    " tell; AMENDS_ENVELOPES=false ends it for a service with our SDK.",
+                )
             for finding in await doctor_commands.check(reads, Definitions(engine)):
                 yield finding
     finally:

@@ -22,10 +22,10 @@ class Exit(IntEnum):
 MEANING: dict[Exit, str] = {
     Exit.OK: "done; with `--wait`: the saga completed",
     Exit.REFUSED: "refused or failed; with `--wait`: the saga was compensated; "
-    "`verify` and `doctor`: findings",
+    "`verify`, `doctor` and `conform`: findings",
     Exit.USAGE: "the command line or a file it names is not right",
     Exit.UNREACHABLE: "service, database or broker cannot be reached or is not ready",
-    Exit.NOT_FOUND: "no such saga, step, definition or key",
+    Exit.NOT_FOUND: "no such saga, step, definition or key; `conform`: nobody serves it",
     Exit.TIMEOUT: "the time given was over before the saga ended; it goes on",
     Exit.FORBIDDEN: "no API key, a wrong one, or one without the scope",
     Exit.STUCK: "with `--wait`: the saga is stuck and needs an operator",

@@ -9,6 +9,7 @@ import typer
 
 from amends_orchestrator.cli import (
     archive,
+    conform,
     definitions,
     demo,
     dev,
@@ -70,6 +71,7 @@ for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, 
     app.command(rich_help_panel=_OPERATE)(_command)
 for _command in (serve.serve, migrate.migrate, archive.archive, doctor.doctor, sim.sim):
     app.command(rich_help_panel=_SERVICE)(_command)
+app.command(rich_help_panel=_SERVICE)(conform.conform)
 app.add_typer(keys.keys, name="keys", rich_help_panel=_SERVICE)
 
 

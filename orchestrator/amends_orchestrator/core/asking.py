@@ -4,9 +4,10 @@ A model call is a command of the service `llm`, a tool one of the service it bel
 else in the core knows of either but by what stands here.
 """
 
+from datetime import timedelta
 from typing import Final
 
-from amends_contracts.definition import Action, Budget, Llm, Schema, Tool
+from amends_contracts.definition import Action, Definition, Llm, Schema, Tool
 from amends_contracts.expressions import Literal, Record, Template, parse_template
 from amends_contracts.messages import Json
 from amends_contracts.names import tool_command
@@ -61,6 +62,8 @@ def as_action(step: Tool) -> Action:
     return Action.model_construct(command=tool_command(step.tool), **members)
 
 
-def is_metered(budget: Budget | None) -> bool:
-    """Whether a budget limits model calls, beside time."""
-    return budget is not None and (budget.usd, budget.tokens, budget.calls) != (None, None, None)
+def deadline_of(definition: Definition) -> timedelta | None:
+    """The time a budget allows is over when it is over, as a deadline is."""
+    wall = None if definition.budget is None else definition.budget.wall
+    known = [limit for limit in (definition.deadline, wall) if limit is not None]
+    return min(known, default=None)

@@ -16,7 +16,7 @@ from amends_contracts.definition import Definition, Rate, Retry, Schema
 from amends_contracts.expressions import parse_expression, parse_template
 from amends_contracts.messages import Effect, Json, Reversal
 from amends_contracts.names import GENERATE, START_SAGA, UNDO_SAGA, StepPath, service_of
-from amends_orchestrator.core.asking import as_action, most_used, question
+from amends_orchestrator.core.asking import as_action, deadline_of, most_used, question
 from amends_orchestrator.core.expressions import (
     CompiledTemplate,
     Expressions,
@@ -77,16 +77,16 @@ class ActionNode:
     input: CompiledTemplate
     effect: Effect
     reversal: Reversal
-    probe: bool
     timeout: timedelta
     retry: Retry
-    ignore: bool
+    probe: bool = False
+    ignore: bool = False
     """`on_failure: ignore`."""
-    pivot: bool
-    undo: Undo | None
+    pivot: bool = False
+    undo: Undo | None = None
     """There exactly if the action is compensatable."""
-    compensable_for: timedelta | None
-    limit: LimitNode | None
+    compensable_for: timedelta | None = None
+    limit: LimitNode | None = None
     kind: str = "action"
     """As the document says it."""
     reserve: Amount | None = None
@@ -306,7 +306,7 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
         places=compiler.places,
         input_schema=definition.input,
         output=output,
-        deadline=_deadline(definition),
+        deadline=deadline_of(definition),
         budget=definition.budget,
         interrupt_after=definition.interrupt_after,
         events=definition.events,
@@ -315,13 +315,6 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
         awaited=frozenset(n.event for n in walk(root) if isinstance(n, AwaitNode)),
         limited=any(isinstance(n, ActionNode) and n.limit for n in walk(root)),
     )
-
-
-def _deadline(definition: Definition) -> timedelta | None:
-    """The time a budget allows is over when it is over, as a deadline is."""
-    wall = None if definition.budget is None else definition.budget.wall
-    known = [limit for limit in (definition.deadline, wall) if limit is not None]
-    return min(known, default=None)
 
 
 class _Compiler:
@@ -460,16 +453,11 @@ class _Compiler:
             input=self.template(given | ({"key": step.key} if step.key else {}), names),
             effect=Effect.KEYED,
             reversal=Reversal.COMPENSATABLE,
-            probe=False,
             timeout=CHILD_ASKED_AGAIN,
             retry=Retry(max_attempts=None),
-            ignore=False,
-            pivot=False,
             undo=Undo(
                 UNDO_SAGA, None, document.UNDO_RETRY_DEFAULT, CHILD_ASKED_AGAIN, verify=False
             ),
-            compensable_for=None,
-            limit=None,
             kind="saga",
         )
 
@@ -483,14 +471,8 @@ class _Compiler:
             input=compile_template(question(step), names, self.engine),
             effect=Effect.KEYED,
             reversal=Reversal.READ_ONLY,
-            probe=False,
             timeout=step.timeout,
             retry=step.retry,
-            ignore=False,
-            pivot=False,
-            undo=None,
-            compensable_for=None,
-            limit=None,
             kind="llm",
             reserve=most_used(step),
         )

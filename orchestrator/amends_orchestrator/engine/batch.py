@@ -133,6 +133,7 @@ class Assembly:
         self._loaded = loaded
         self._bytes_left = bytes_max
         self._partitions = partitions
+        self._shared_partition: int | None = None
         self._circuits = circuits
         self._slots: dict[SagaId, _Slot] = {}
         self._starts: dict[StartKey, ForStart] = {}
@@ -273,6 +274,15 @@ class Assembly:
             self._messages.append(self._dispatcher.reply(refusal_of(work.asked, refused)))
         self._results.append((work, refused))
 
+    def _partition(self, work: ForStart) -> int:
+        """That of the batch's first start: sagas begun together go on together, and what their
+        participants answer together comes in few envelopes.
+        """
+        if self._shared_partition is None:
+            index = UUID(work.saga_id).int % len(self._partitions)
+            self._shared_partition = self._partitions[index]
+        return self._shared_partition
+
     def _begin(self, key: StartKey, work: ForStart) -> None:
         registered = work.registered
         identity = Identity(
@@ -281,7 +291,7 @@ class Assembly:
             definition=registered.name,
             version=registered.version,
             key=work.start.key,
-            partition=self._partitions[UUID(work.saga_id).int % len(self._partitions)],
+            partition=self._partition(work),
         )
         request = StartRequested(
             key=work.start.key,

@@ -13,6 +13,8 @@ class Counters:
     """Messages, starts and wake-ups that were decided."""
     commands: int = 0
     """Messages written to the outbox."""
+    envelopes: int = 0
+    """Publications that carried several of these."""
     conflicts: int = 0
     doubts: int = 0
     """Commits whose outcome was not known at once."""

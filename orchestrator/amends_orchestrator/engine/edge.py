@@ -53,15 +53,16 @@ from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import (
     CancelRequested,
-    DeadLettered,
     ReplyReceived,
     Signalled,
 )
 from amends_orchestrator.engine.catalog import Catalog, bad_output
 from amends_orchestrator.engine.children import Children
+from amends_orchestrator.engine.dead_commands import ANSWERED_OPS, dead_command
 from amends_orchestrator.engine.dispatch import input_digest
 from amends_orchestrator.engine.ids import uuid7
 from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable
+from amends_orchestrator.engine.reading import Reading, held
 from amends_orchestrator.engine.signals import for_key
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.undo import undo_of
@@ -109,26 +110,6 @@ class _Speaker:
     scope: str
 
 
-ANSWERED_OPS: Final = frozenset({Op.ACTION, Op.COMPENSATION, Op.PROBE})
-
-
-@dataclass(slots=True)
-class Reading:
-    """What a delivery came to. Empty: acknowledge and be done."""
-
-    works: "list[Work]"
-    refused: tuple[str, ...] = ()
-    """Reasons of what was refused at once."""
-    dead: str | None = None
-    """The whole delivery goes to the dead letters."""
-    dead_members: tuple[BadMember, ...] = ()
-    """Members of an envelope that go there alone."""
-    answer_to: AnswerTo | None = None
-    answer: Refused | SignalKept | None = None
-    """The answer to a client whose request is over already: refused, or a signal that is kept."""
-    hello: Hello | None = None
-
-
 class Edge:
     """Reads deliveries. Holds what a check needs, and no state of its own."""
 
@@ -172,7 +153,7 @@ class Edge:
     async def _read(self, delivery: Delivery) -> Reading:
         queue, message = delivery.queue, delivery.message
         if queue == self._topology.dead_commands:
-            return self._dead_command(delivery)
+            return dead_command(delivery, self._topology, self._tokens)
         if (why := message.headers.get(UNDECODABLE)) is not None:
             return Reading([], dead=f"properties that cannot be decoded: {why}")
         if message.exchange == self._topology.commands and queue == self._topology.control:
@@ -220,19 +201,16 @@ class Edge:
             try:
                 found, bad_body = self._reply(member)
             except WireError as error:
-                bad.append(BadMember(index, error.reason, member.body))
+                bad.append(BadMember(index, error.reason, member.body, member))
                 continue
             if bad_body is not None:
-                bad.append(BadMember(index, bad_body, member.body))
+                bad.append(BadMember(index, bad_body, member.body, member))
             if isinstance(found, str):
                 refused.append(found)
             else:
                 reading.works.append(found)
-        handle = Handle(delivery.tag, left=len(reading.works))
-        for work in reading.works:
-            work.handle = handle
         reading.refused, reading.dead_members = tuple(refused), tuple(bad)
-        return reading
+        return held(reading, delivery)
 
     def _reply(self, message: AmqpMessage) -> tuple[ForSaga | str, str | None]:
         """What `_checked` says, and what is wrong with the body. WireError: foreign."""
@@ -413,29 +391,6 @@ class Edge:
         if found is None:
             return Reading([], dead=f"{command.type} {command.op} is not served")
         found.handle = Handle(delivery.tag)
-        return Reading([found])
-
-    # --- dead letters --------------------------------------------------------------------------
-
-    def _dead_command(self, delivery: Delivery) -> Reading:
-        """A command that nobody could take reaches its step; all else is for operators alone."""
-        try:
-            command = decode_command(delivery.message)
-        except BadBody as error:
-            command = error.message
-        except WireError:
-            return Reading([])
-        if command.key is None or command.saga_id is None:
-            return Reading([])
-        if not self._tokens.verify(command.key, command.token):
-            return Reading([], refused=("dead-letter-token",))
-        _, path, op = split_key(command.key)
-        if path is None or op not in ANSWERED_OPS:
-            return Reading([])
-        headers = delivery.message.headers
-        reason = headers.get("amends-reason") or headers.get("x-first-death-reason") or "unknown"
-        letter = DeadLettered(path=path, op=op, attempt=command.attempt, reason=str(reason))
-        found = ForSaga(saga_id=command.saga_id, message=letter, handle=Handle(delivery.tag))
         return Reading([found])
 
 

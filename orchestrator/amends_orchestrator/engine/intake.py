@@ -10,18 +10,23 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag
+from amends_amqp.dead_letters import rejected
+from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag, PublishResult
+from amends_contracts.codec import BadMember
+from amends_contracts.messages import JSON_TYPE
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
+from amends_orchestrator.core.inputs import ReplyReceived, Woke
 from amends_orchestrator.engine.circuits import Circuits
 from amends_orchestrator.engine.commit import Committer, Durable, Settlements
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
-from amends_orchestrator.engine.edge import Edge, Reading
+from amends_orchestrator.engine.edge import Edge
+from amends_orchestrator.engine.envelopes import Envelopes
 from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
@@ -31,15 +36,25 @@ from amends_orchestrator.engine.ports import (
     StoreUnavailable,
     Transport,
 )
+from amends_orchestrator.engine.reading import Reading
 from amends_orchestrator.engine.relay import Relay
 from amends_orchestrator.engine.signals import Signals
 from amends_orchestrator.engine.tasks import Tasks
 from amends_orchestrator.engine.tracing import Tracing
-from amends_orchestrator.engine.work import Answer, AnswerTo, Handle, Result, Work, answer_of
+from amends_orchestrator.engine.work import (
+    Answer,
+    AnswerTo,
+    ForSaga,
+    Handle,
+    Result,
+    Work,
+    answer_of,
+)
 
 log = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT_S = 10.0
+DEAD_AGAIN_S = 1.0
 AWAY_S = 0.5
 
 
@@ -82,6 +97,7 @@ class Intake:
         relay: Relay,
         holdings: Holdings,
         signals: Signals,
+        envelopes: Envelopes,
         granting: Granting,
         circuits: Circuits,
     ) -> None:
@@ -102,6 +118,7 @@ class Intake:
         self._relay = relay
         self._holdings = holdings
         self._signals = signals
+        self._envelopes = envelopes
         self._arrival: asyncio.Task[Sequence[Delivery]] | None = None
         self.boundary = asyncio.Lock()
         """Held while a batch is under way; who holds it has no batch in hand."""
@@ -142,14 +159,19 @@ class Intake:
             news.cancel()
 
     async def _batch(self) -> int:
+        """At most `batch_max` pieces; what envelopes bring beyond that waits in the inbox."""
         deliveries: Sequence[Delivery] = ()
-        if self._arrival is not None and self._arrival.done():
+        full = len(self._inbox) >= self._pace.batch_max
+        if not full and self._arrival is not None and self._arrival.done():
             deliveries = self._arrival.result()
             self._arrival = None
         works, settled = await self._read(deliveries)
         await self._transport.acknowledge(settled)
         room = max(1, self._pace.batch_max - len(works))
         works = self._inbox.take(room) + works
+        if len(works) > self._pace.batch_max:
+            self._inbox.put_back(works[self._pace.batch_max :])
+            del works[self._pace.batch_max :]
         if works:
             await self._commit(works)
         return len(works)
@@ -176,11 +198,16 @@ class Intake:
         if assembled.messages:
             self._relay.accept(durable.outbox_id, assembled.messages, published=durable.found)
         for message, decision in assembled.decided:
-            self._tracing.decided(decision.saga.identity, message, decision, assembled.now)
+            identity = decision.saga.identity
+            self._tracing.decided(identity, message, decision, assembled.now)
+            if isinstance(message, Woke):
+                self._envelopes.timed_out(identity.saga_id, decision.rows)
             self._circuits.decided(message, decision)
         tags: list[DeliveryTag] = []
         for work, result in assembled.results:
             self._tell(work, result)
+            if isinstance(work, ForSaga) and isinstance(work.message, ReplyReceived):
+                self._envelopes.answered(work.saga_id, work.message)
             if work.handle is not None:
                 tags += _over(work.handle)
             self._inbox.looked_at(work)
@@ -237,7 +264,9 @@ class Intake:
         for reason in reading.refused:
             self._counters.refused[reason] += 1
         for member in reading.dead_members:
-            self._dead_member(delivery, member.body, member.reason)
+            self._counters.dead_lettered[_kind(member.reason)] += 1
+            log.warning("%s: dead-lettered: %s", delivery.queue, member.reason)
+            self._tasks.begin(self._bury(delivery, member, reading.handle))
         if reading.answer_to is not None and reading.answer is not None:
             self._answer(reading.answer_to, reading.answer)
         if reading.dead is not None:
@@ -247,21 +276,28 @@ class Intake:
             return False
         if reading.hello is not None:
             self._edge.learn(reading.hello)
+            self._envelopes.heard(reading.hello)
             self._circuits.heard(reading.hello.service)
             self._tasks.begin(self._quietly(partial(self._store.keep_hello, reading.hello)))
-        return not reading.works
+        return not reading.works and not reading.dead_members
 
-    def _dead_member(self, delivery: Delivery, body: bytes, reason: str) -> None:
-        self._counters.dead_lettered[_kind(reason)] += 1
-        message = AmqpMessage(
-            exchange=self._topology.dead,
-            routing_key=delivery.message.routing_key,
-            body=body,
-            message_id=delivery.message.message_id,
-            headers={"amends-reason": reason[:1000]},
-            mandatory=False,
+    async def _bury(self, delivery: Delivery, member: BadMember, handle: Handle | None) -> None:
+        """Dead-letter a member alone. Its envelope is not acknowledged before that is confirmed."""
+        assert handle is not None, "members are of envelopes"
+        envelope = delivery.message
+        letter = member.message or replace(
+            envelope,
+            body=member.body,
+            message_id=f"{envelope.message_id}:{member.index}",
+            content_type=JSON_TYPE,
         )
-        self._tasks.begin(self._publish_answer(message))
+        dead = rejected(letter, self._topology.dead, member.reason)
+        while True:
+            (result,) = await self._transport.publish([dead], ANSWER_TIMEOUT_S)
+            if result is not PublishResult.UNKNOWN:
+                break
+            await self._clock.sleep(DEAD_AGAIN_S)
+        await self._transport.acknowledge(_over(handle))
 
     async def _quietly(self, call: Callable[[], Awaitable[None]]) -> None:
         """A write that is a hint, or is repeated by itself: the database may be away."""

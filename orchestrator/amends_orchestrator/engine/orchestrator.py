@@ -28,6 +28,7 @@ from amends_orchestrator.engine.commit import Committer
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.edge import Edge, PrincipalOf
+from amends_orchestrator.engine.envelopes import Envelopes
 from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.ids import uuid7
@@ -82,6 +83,7 @@ class Stats:
     batches: int
     messages: int
     commands: int
+    envelopes: int
     conflicts: int
     doubts: int
     stuck: int
@@ -142,6 +144,7 @@ class Orchestrator:
             tenant=settings.tenant,
             principal_of=principal_of,
         )
+        self._envelopes = Envelopes(self._topology, self._clock)
         self._running: _Running | None = None
         self._room = asyncio.Semaphore(settings.waiting_max)
         self._asked: set[asyncio.Future[Result]] = set()
@@ -178,11 +181,14 @@ class Orchestrator:
             self._ended.set()
 
     async def _learn(self) -> None:
-        """Know of outputs what any orchestrator was told: a `hello` reaches one of them."""
+        """Know what any orchestrator was told: a `hello` reaches one of them."""
         while True:
             try:
                 for commands in await self._store.hellos():
                     self.catalog.learn(commands)
+                self._envelopes.learn(await self._store.taking_envelopes())
+                for service in self._envelopes.mishandled():
+                    await self._store.note_singly(self._settings.tenant, str(self.id), service)
             except StoreUnavailable as away:
                 log.info("hellos not read: %s", away)
             await self._clock.sleep(LEARN_S)
@@ -248,6 +254,7 @@ class Orchestrator:
             self.counters,
             tasks=tasks,
             inbox=inbox,
+            envelopes=self._envelopes,
             timeout_s=settings.publish_timeout_s,
             unsettled_max=settings.unsettled_max,
         )
@@ -268,6 +275,7 @@ class Orchestrator:
             relay=relay,
             holdings=holdings,
             signals=signals,
+            envelopes=self._envelopes,
             granting=granting,
             circuits=circuits,
         )
@@ -423,6 +431,7 @@ class Orchestrator:
             batches=counters.batches,
             messages=counters.messages,
             commands=counters.commands,
+            envelopes=counters.envelopes,
             conflicts=counters.conflicts,
             doubts=counters.doubts,
             stuck=counters.stuck,

@@ -397,6 +397,14 @@ class Store(Protocol):
         """What participants' instances say of their commands, oldest first."""
         ...
 
+    async def taking_envelopes(self) -> frozenset[str]:
+        """Services of which an instance has said, within the last 90 s, that it does."""
+        ...
+
+    async def note_singly(self, tenant: str, who: str, service: str) -> None:
+        """Leave a row in the audit: a service takes envelopes and does not answer them."""
+        ...
+
     async def keep_signal(self, signal: EarlySignal, most: int) -> KnownStart | Kept:
         """Keep a signal, at most `most` for one start; then look for the start.
 

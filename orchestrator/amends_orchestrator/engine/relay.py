@@ -2,7 +2,8 @@
 
 An outbox row is settled when each of its messages is confirmed or returned. What is neither (nack,
 timeout, lost connection) is published again under the same message id, with backoff, and the row
-is rewritten to what is still open. A returned command is a fact that its saga is told.
+is rewritten to what is still open. A returned command is a fact that its saga is told; a returned
+envelope is split, and its members are published singly.
 """
 
 import asyncio
@@ -13,11 +14,12 @@ from typing import Final
 from uuid import UUID
 
 from amends_contracts.amqp import AmqpMessage, PublishResult
-from amends_contracts.codec import WireError, dump_messages, load_messages
+from amends_contracts.codec import Packed, WireError, dump_messages, load_messages
 from amends_contracts.names import service_of, split_key
 from amends_orchestrator.core.inputs import Returned
 from amends_orchestrator.engine.commit import Settlements
 from amends_orchestrator.engine.counters import Counters
+from amends_orchestrator.engine.envelopes import Envelopes
 from amends_orchestrator.engine.inbox import Inbox
 from amends_orchestrator.engine.ports import Clock, OutboxWrite, Transport
 from amends_orchestrator.engine.tasks import Tasks
@@ -42,6 +44,7 @@ class Relay:
         timeout_s: float,
         unsettled_max: int,
         inbox: Inbox,
+        envelopes: Envelopes,
     ) -> None:
         self._transport = transport
         self._clock = clock
@@ -50,6 +53,7 @@ class Relay:
         self._timeout_s = timeout_s
         self._unsettled_max = unsettled_max
         self._inbox = inbox
+        self._envelopes = envelopes
         self._open: set[UUID] = set()
         """Rows with messages that the broker may not have."""
         self._settled: dict[UUID, None] = {}
@@ -121,29 +125,52 @@ class Relay:
     async def _publish(
         self, row_id: UUID, messages: Sequence[AmqpMessage], *, published: bool
     ) -> None:
-        left, failures = list(messages), 0
+        left = self._packed(row_id, messages, published=published)
+        failures = 0
         while left:
-            results = await self._transport.publish(left, self._timeout_s)
-            still = [m for m, r in zip(left, results, strict=True) if r is PublishResult.UNKNOWN]
+            results = await self._transport.publish([p.message for p in left], self._timeout_s)
+            still = [p for p, r in zip(left, results, strict=True) if r is PublishResult.UNKNOWN]
+            back = [p for p, r in zip(left, results, strict=True) if r is PublishResult.RETURNED]
+            split = self._split(back)
             # Nobody got what its only publication returned; the batch that is told so deletes the
             # row, so that nobody publishes it once more.
-            only = not published and not failures and not still
-            for message, result in zip(left, results, strict=True):
-                if result is PublishResult.RETURNED:
-                    self._returned(message, never_delivered=only)
+            only = not published and not failures and not still and not split
+            for packed in back:
+                if not packed.members:
+                    self._returned(packed.message, never_delivered=only)
             if still:
+                singles = [single for packed in (*still, *split) for single in packed.singles]
                 if len(still) < len(left):
-                    body = dump_messages(still)
-                    self._rewritten[row_id] = OutboxWrite(id=row_id, n=len(still), body=body)
+                    body = dump_messages(singles)
+                    self._rewritten[row_id] = OutboxWrite(id=row_id, n=len(singles), body=body)
                 failures += 1
-                self._counters.republished += len(still)
-                await self._back_off(failures, len(still))
-            left = still
+                self._counters.republished += len(singles)
+                await self._back_off(failures, len(singles))
+            left = still + split
         # No await since the returns were put in: the batch that takes them in finds the row here.
         self._rewritten.pop(row_id, None)
         self._settled[row_id] = None
         self._open.discard(row_id)
         self._changed.set()
+
+    def _packed(
+        self, row_id: UUID, messages: Sequence[AmqpMessage], *, published: bool
+    ) -> list[Packed]:
+        """In envelopes the first time; what somebody may have published goes singly."""
+        if published:
+            return [Packed(message) for message in messages]
+        packed = self._envelopes.packed(row_id, messages)
+        self._counters.envelopes += sum(1 for p in packed if p.members)
+        return packed
+
+    def _split(self, returned: Iterable[Packed]) -> list[Packed]:
+        """The members of envelopes that nobody could take."""
+        split: list[Packed] = []
+        for packed in returned:
+            if packed.members:
+                self._envelopes.returned(packed)
+                split += map(Packed, packed.members)
+        return split
 
     def _returned(self, message: AmqpMessage, *, never_delivered: bool) -> None:
         key, attempt = message.headers.get("amends-key"), message.headers.get("amends-attempt")

@@ -80,6 +80,10 @@ class MemoryStore:
     )
     """By id: the orchestrator that publishes it, and the row."""
     said: dict[tuple[str, str], Hello] = field(default_factory=dict[tuple[str, str], Hello])
+    served_singly: list[str] = field(default_factory=list[str])
+    _heard_at: dict[tuple[str, str], datetime] = field(
+        default_factory=dict[tuple[str, str], datetime]
+    )
     definitions: dict[tuple[str, int], Json] = field(default_factory=dict[tuple[str, int], Json])
     retired: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     circuits: dict[tuple[UUID, str], CircuitWrite] = field(
@@ -329,6 +333,7 @@ class MemoryStore:
         """Keep what a participant says of itself."""
         self.said.pop((hello.service, hello.instance), None)
         self.said[hello.service, hello.instance] = hello
+        self._heard_at[hello.service, hello.instance] = self.clock()
 
     async def due_schedules(self, limit: int) -> tuple[datetime, Sequence[Schedule]]:
         """The time, and schedules of all tenants whose `next_at` has come."""
@@ -357,6 +362,19 @@ class MemoryStore:
     async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:
         """What participants' instances say of their commands, oldest first."""
         return [hello.commands for hello in self.said.values()]
+
+    async def taking_envelopes(self) -> frozenset[str]:
+        """Services of which a live instance says that it does."""
+        since = self.clock() - timedelta(seconds=90)
+        return frozenset(
+            hello.service
+            for name, hello in self.said.items()
+            if "batch" in hello.accepts and self._heard_at[name] > since
+        )
+
+    async def note_singly(self, tenant: str, who: str, service: str) -> None:
+        """Kept in order."""
+        self.served_singly.append(service)
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
         """Version and document; None asks for the newest, of those that take starts if any does."""

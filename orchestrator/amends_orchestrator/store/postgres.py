@@ -52,6 +52,8 @@ from amends_orchestrator.store.schedules import schedule_of
 HOT: Final = queries.load("hot")
 LEASE: Final = queries.load("lease")
 ADMIN: Final = queries.load("admin")
+SERVE_SINGLY: Final = "serve-singly"
+"""In the audit: a service that takes envelopes, and does not answer them."""
 PERMITS: Final = queries.load("permits")
 SCHEDULES: Final = queries.load("schedules")
 UNREACHABLE: Final = (
@@ -339,6 +341,25 @@ class PostgresStore:
         """What participants' instances say of their commands, oldest first."""
         rows = await self.database.fetch(LEASE["hellos"])
         return [commands_from_json(json.loads(row["commands"])) for row in rows]
+
+    async def taking_envelopes(self) -> frozenset[str]:
+        """Services of which a live instance says that it does."""
+        rows = await self.database.fetch(LEASE["taking_envelopes"])
+        return frozenset(row["service"] for row in rows)
+
+    async def note_singly(self, tenant: str, who: str, service: str) -> None:
+        """A row in the audit, for `amends doctor`."""
+        await self.database.fetch(
+            ADMIN["record"],
+            saga_id=None,
+            tenant=tenant,
+            who=f"orchestrator {who}",
+            action=SERVE_SINGLY,
+            subject=service,
+            step=None,
+            reason="it leaves what is in envelopes unanswered",
+            outcome="done",
+        )
 
     async def keep_signal(self, signal: EarlySignal, most: int) -> KnownStart | Kept:
         """Keep a signal, then look for its saga."""

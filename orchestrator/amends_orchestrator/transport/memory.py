@@ -8,6 +8,7 @@ finishes them.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from amends_amqp.dead_letters import rejected
 from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag, PublishResult
@@ -15,6 +16,9 @@ from amends_contracts.topology import Queue, Topology
 from amends_orchestrator.transport.memory_broker import MemoryBroker, MemoryConsumer, UnknownEntity
 
 __all__ = ["MemoryBroker", "MemoryParticipantTransport", "MemoryTransport", "UnknownEntity"]
+
+EXCHANGES_AGAIN_S: Final = 0.01
+"""How often a participant looks whether the orchestrator is there: they start side by side."""
 
 
 class _MemoryLink:
@@ -141,8 +145,11 @@ class MemoryParticipantTransport(_MemoryLink):
     """The participants' port (`amends_participants.transport`), by structure alone."""
 
     async def open(self, queues: Sequence[Queue]) -> None:
-        """Declare these queues. The exchanges must be there: the orchestrator is opened first."""
+        """Declare these queues, once the orchestrator has declared the exchanges."""
         for queue in queues:
+            for exchange, _ in queue.bindings:
+                while not self._broker.has_exchange(exchange):  # noqa: ASYNC110 - it is a moment
+                    await asyncio.sleep(EXCHANGES_AGAIN_S)
             self._broker.declare_queue(queue)
 
     async def close(self) -> None:

@@ -204,7 +204,18 @@ DELETE FROM amends_instance i WHERE until < now() - interval '1 hour'
     AND NOT EXISTS (SELECT FROM amends_intent t WHERE t.instance = i.id)
     AND NOT EXISTS (SELECT FROM amends_reply r WHERE r.instance = i.id)
 
+-- name: mark_started
+-- A command of an envelope that came again is begun by itself: for the how-manieth time.
+INSERT INTO amends_started AS s (key, service, times) VALUES ($1, $2, 1)
+ON CONFLICT (key) DO UPDATE SET times = s.times + 1, begun_at = now()
+RETURNING times
+
+-- name: clear_started
+-- It has come to an end, whichever.
+DELETE FROM amends_started WHERE key = $1
+
 -- name: tables_there
 -- Whether the participant's tables exist.
 SELECT to_regclass('amends_barrier') IS NOT NULL AND to_regclass('amends_intent') IS NOT NULL
     AND to_regclass('amends_instance') IS NOT NULL AND to_regclass('amends_reply') IS NOT NULL
+    AND to_regclass('amends_started') IS NOT NULL

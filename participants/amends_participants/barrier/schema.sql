@@ -15,6 +15,10 @@
 --
 -- amends_reply is the outbox of replies whose deliveries were acknowledged before the work was done.
 --
+-- amends_started counts how often a command of an envelope was begun by itself after the process
+-- that had the envelope was lost, and has no answer yet: one that ends every process which begins it
+-- is not begun for ever. Empty but for the moments after a crash.
+--
 -- Idempotent: run it at every deployment, or copy it into your own migrations.
 
 CREATE TABLE IF NOT EXISTS amends_barrier (
@@ -64,4 +68,11 @@ CREATE TABLE IF NOT EXISTS amends_reply (
     instance uuid NOT NULL,
     message bytea NOT NULL,
     made_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS amends_started (
+    key text COLLATE "C" PRIMARY KEY,
+    service text NOT NULL,
+    times integer NOT NULL,
+    begun_at timestamptz NOT NULL DEFAULT now()
 );

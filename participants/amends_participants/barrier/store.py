@@ -252,6 +252,19 @@ async def purge(conn: AsyncConnection, service: str, limit: int) -> None:
     await _run(conn, "purge_instances")
 
 
+# --- Envelopes -----------------------------------------------------------------------------------
+
+
+async def mark_started(conn: AsyncConnection, key: Key, service: str) -> int:
+    """A command of an envelope is begun by itself: how often this has happened without an end."""
+    return int((await _run(conn, "mark_started", key, service))[0][0])
+
+
+async def clear_started(conn: AsyncConnection, key: Key) -> None:
+    """It has come to an end."""
+    await _run(conn, "clear_started", key)
+
+
 # --- Intents, leases, replies --------------------------------------------------------------------
 
 

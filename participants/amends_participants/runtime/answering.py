@@ -66,17 +66,20 @@ class Answering:
 
     def group(self, taken: Taken) -> bool:
         """Leave a command to the groups, which tell the desk; False: it is for `answer`."""
-        command = taken.command
+        registration = self.in_database(taken.command)
+        return registration is not None and self._together.take(registration, taken)
+
+    def in_database(self, command: Command) -> Registration | None:
+        """The handlers of a command whose effect is in this service's database, and only that."""
         if command.op is Op.ACTION:
             registration = self._scope.app.find_action(command.type)
         elif command.op is Op.COMPENSATION:
             registration = self._scope.app.find_undo(command.type)
         else:
-            return False
+            return None
         if registration is None or registration.spec.effect is not Effect.TRANSACTIONAL:
-            return False
-        refused = self._refused(command, registration)
-        return refused is None and self._together.take(registration, taken)
+            return None
+        return registration if self._refused(command, registration) is None else None
 
     async def answer(self, command: Command, span: Span, acknowledge: Acknowledge) -> Answer | None:
         """The answer to publish before acknowledging; None: it was acknowledged here."""

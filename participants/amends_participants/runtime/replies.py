@@ -1,12 +1,29 @@
 """Replies: the echo of a delivery with an answer, as the message that travels."""
 
+from collections.abc import Sequence
+from uuid import uuid4
+
 from amends_contracts.amqp import AmqpMessage
-from amends_contracts.codec import encode_reply
+from amends_contracts.codec import encode_reply, pack
 from amends_contracts.messages import Command, Outcome, Reply, Trace
 from amends_contracts.names import MessageId
 from amends_contracts.topology import Topology
 from amends_participants.barrier.rules import Answer
 from amends_participants.outcomes import content_type_of
+
+
+def packed(replies: Sequence[AmqpMessage], topology: Topology) -> list[AmqpMessage]:
+    """Replies that are committed together, those of one partition in one envelope."""
+    by_key: dict[str, list[AmqpMessage]] = {}
+    for reply in replies:
+        by_key.setdefault(reply.routing_key, []).append(reply)
+    return [
+        packed.message
+        for key, members in by_key.items()
+        for packed in pack(
+            members, exchange=topology.replies, routing_key=key, new_id=lambda: str(uuid4())
+        )
+    ]
 
 
 def reply_message(

@@ -1,8 +1,11 @@
 """The runtime of one service: consumes its two lanes, answers every command, drains and stops.
 
 A delivery is acknowledged when its reply is confirmed or returned by the broker, or when an intent
-or a stored reply will bring it. Deliveries are worked on at once; how many is bounded by prefetch,
-and by slots behind it.
+or a stored reply will bring it; an envelope, when that holds of every command in it. What arrives
+is worked on at once; how much is bounded by prefetch, and by slots behind it.
+
+An envelope that comes again was perhaps in the hands of a process that one of its commands has
+ended: these are begun one after the other, each marked before, until it is known which.
 """
 
 import asyncio
@@ -10,14 +13,23 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
+from amends_amqp.dead_letters import rejected
 from amends_contracts.amqp import AmqpMessage
-from amends_contracts.codec import WireError, decode_command
-from amends_contracts.messages import Effect
-from amends_contracts.topology import Topology
+from amends_contracts.codec import (
+    BATCH_MEMBERS_MAX,
+    BadMember,
+    WireError,
+    decode_batch,
+    decode_command,
+    is_batch,
+)
+from amends_contracts.messages import JSON_TYPE, Effect
+from amends_contracts.topology import Queue, Topology
 from amends_participants.app import Participant
 from amends_participants.barrier import store
 from amends_participants.barrier.rules import Answer
@@ -25,10 +37,10 @@ from amends_participants.runtime.answering import Answering, problem_type
 from amends_participants.runtime.database import Database
 from amends_participants.runtime.outside import Job
 from amends_participants.runtime.publishing import publish_surely
-from amends_participants.runtime.replies import reply_message
+from amends_participants.runtime.replies import packed, reply_message
 from amends_participants.runtime.scope import Scope, clock
 from amends_participants.runtime.settings import ParticipantSettings
-from amends_participants.runtime.taken import Taken
+from amends_participants.runtime.taken import Hold, Taken, settled
 from amends_participants.runtime.upkeep import Upkeep
 from amends_participants.trace import NoTracing, Tracing
 from amends_participants.transport import Delivery, ParticipantTransport
@@ -38,6 +50,9 @@ log = logging.getLogger(__name__)
 TRIES_MAX: Final = 3
 """Of a delivery that raises where nothing should; then it is dead-lettered with the reason."""
 ARRIVED_MAX: Final = 256
+STARTED_MAX: Final = 3
+"""Times that a command of an envelope is begun by itself and ends its process; then it is
+dead-lettered."""
 PREFETCH_TIMES: Final = 2
 """Of what can be at work, or in a group: as much again waits here for its turn."""
 LEAVE_TIMEOUT_S: Final = 5
@@ -70,7 +85,10 @@ class Runtime:
             now=now,
         )
         self._tracing.watch(self.scope.database.engine)
-        self._queues = self.scope.topology.service_queues(app.service)
+        topology, service = self.scope.topology, app.service
+        self._batches = topology.batch_queues(service) if settings.envelopes else ()
+        self._queues = (*topology.service_queues(service), *self._batches)
+        self._lanes = {False: self._queues[::2], True: self._queues[1::2]}
         self._answering = Answering(
             self.scope, self._tracing, self._publish, self._say, self._crowded, self
         )
@@ -112,7 +130,7 @@ class Runtime:
         try:
             self._running = True
             for queue in self._queues:
-                await self._consume(queue.name)
+                await self._consume(queue)
             names = ", ".join(r.spec.name for r in self.scope.app.registered())
             log.info("%s is ready: %s", self.scope.service, names)
             await asyncio.wait({upkeep, receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -157,19 +175,22 @@ class Runtime:
 
     # --- receiving -----------------------------------------------------------------------------
 
-    async def _consume(self, queue: str) -> None:
-        await self._transport.consume(queue, self._prefetch)
+    async def _consume(self, queue: Queue) -> None:
+        prefetch = self._prefetch
+        if queue in self._batches:
+            prefetch = 2 + prefetch // BATCH_MEMBERS_MAX
+        await self._transport.consume(queue.name, prefetch)
 
     async def _crowded(self, undo: bool, crowded: bool) -> None:
         """Jobs of this lane wait here for a slot: leave further ones to other instances."""
         (self._crowded_lanes.add if crowded else self._crowded_lanes.discard)(undo)
-        queue = self._queues[1 if undo else 0].name
         if not self._running:
             return
-        if crowded:
-            await self._transport.cancel(queue)
-        else:
-            await self._consume(queue)
+        for queue in self._lanes[undo]:
+            if crowded:
+                await self._transport.cancel(queue.name)
+            else:
+                await self._consume(queue)
 
     def slow(self) -> None:
         """Take no more in advance than what can be at work: others may have time for it."""
@@ -179,10 +200,11 @@ class Runtime:
             self.begin(self._consume_anew())
 
     async def _consume_anew(self) -> None:
-        for undo, queue in zip((False, True), self._queues, strict=True):
-            await self._transport.cancel(queue.name)
-            if self._running and undo not in self._crowded_lanes:
-                await self._consume(queue.name)
+        for undo, queues in self._lanes.items():
+            for queue in queues:
+                await self._transport.cancel(queue.name)
+                if self._running and undo not in self._crowded_lanes:
+                    await self._consume(queue)
 
     async def _receive(self) -> None:
         while True:
@@ -191,15 +213,79 @@ class Runtime:
 
     def take(self, delivery: Delivery) -> None:
         """Begin with one delivery, whatever it is."""
+        message = delivery.message
         try:
-            command = decode_command(delivery.message)
+            if is_batch(message):
+                self._take_all(delivery, decode_batch(message, self.scope.topology))
+            else:
+                command = decode_command(message)
+                self._put(Taken(Hold(delivery.tag), message, command, self._tracing))
         except WireError as error:
             log.warning("rejected a message of %s: %s", delivery.queue, error.reason)
             self.begin(self._transport.reject(delivery.tag, error.reason))
-            return
-        taken = Taken(delivery, command, self._tracing)
+
+    def _take_all(self, delivery: Delivery, members: Sequence[AmqpMessage | BadMember]) -> None:
+        """Begin with what is in an envelope; what is bad in it goes to the dead letters alone."""
+        hold = Hold(delivery.tag, members=len(members))
+        taken: list[Taken] = []
+        for member in members:
+            if isinstance(member, BadMember):
+                letter = replace(
+                    delivery.message,
+                    body=member.body,
+                    message_id=f"{delivery.message.message_id}:{member.index}",
+                    content_type=JSON_TYPE,
+                )
+                self.begin(self._bury(hold, letter, member.reason))
+                continue
+            try:
+                command = decode_command(member)
+            except WireError as error:
+                self.begin(self._bury(hold, member, error.reason))
+            else:
+                taken.append(Taken(hold, member, command, self._tracing))
+        if delivery.redelivered:
+            self.begin(self._one_by_one(taken))
+        else:
+            for each in taken:
+                self._put(each)
+
+    def _put(self, taken: Taken) -> None:
         if not self._answering.group(taken):
             self.alone(taken)
+
+    async def _one_by_one(self, members: Sequence[Taken]) -> None:
+        """Each marked before it begins; what is outside the database has its intents for that."""
+        for n, taken in enumerate(members):
+            if self._answering.in_database(taken.command) is None:
+                self.alone(taken)
+                continue
+            try:
+                await self._marked(taken)
+            except Exception:
+                log.exception("%s: could not begin one by one", self.scope.service)
+                for rest in members[n:]:
+                    self.alone(rest)
+                return
+
+    async def _marked(self, taken: Taken) -> None:
+        key, database = taken.command.key, self.scope.database
+        assert key is not None
+        service = self.scope.service
+        times = await database.transact(lambda tx: store.mark_started(tx, key, service))
+        if times > STARTED_MAX:
+            reason = f"the process ended {STARTED_MAX} times while it was at work on this alone"
+            await self._bury(taken.hold, taken.message, reason)
+            taken.end()
+        else:
+            await asyncio.wait({self.alone(taken)})
+        await database.transact(lambda tx: store.clear_started(tx, key))
+
+    async def _bury(self, hold: Hold, message: AmqpMessage, reason: str) -> None:
+        """Dead-letter one member of an envelope; it counts as settled once that is confirmed."""
+        log.warning("%s: dead-lettered %s: %s", self.scope.service, message.message_id, reason)
+        await self._publish([rejected(message, self.scope.topology.dead, reason)])
+        await self._transport.acknowledge(hold.settle())
 
     def begin(
         self, work: Coroutine[Any, Any, None], context: Context | None = None
@@ -224,8 +310,11 @@ class Runtime:
     async def _reply(self, answers: Sequence[tuple[Taken, Answer]]) -> None:
         """Publish all replies, then acknowledge all; if that fails, each is told its stored one."""
         try:
-            await self._publish([self._reply_to(taken, answer) for taken, answer in answers])
-            await self._transport.acknowledge([taken.delivery.tag for taken, _ in answers])
+            replies = [self._reply_to(taken, answer) for taken, answer in answers]
+            if self._settings.envelopes:
+                replies = packed(replies, self.scope.topology)
+            await self._publish(replies)
+            await self._transport.acknowledge(settled(taken for taken, _ in answers))
         except Exception:
             log.exception("%s: could not reply together", self.scope.service)
             for taken, _ in answers:
@@ -253,11 +342,14 @@ class Runtime:
                 log.exception("%s: could not answer %s", self.scope.service, message_id)
                 failure = f"{type(error).__name__}: {error}"
             await asyncio.sleep(0.2 * n)
-        await self._transport.reject(taken.delivery.tag, failure)
+        if taken.hold.is_envelope:
+            await self._bury(taken.hold, taken.message, failure)
+        else:
+            await self._transport.reject(taken.hold.tag, failure)
 
     async def _answer(self, taken: Taken) -> None:
         async def acknowledge() -> None:
-            await self._transport.acknowledge([taken.delivery.tag])
+            await self._transport.acknowledge(taken.settle())
 
         answer = await self._answering.answer(taken.command, taken.span, acknowledge)
         if answer is not None:

@@ -19,6 +19,8 @@ class ParticipantSettings(BaseSettings):
     """Prefix of exchange and queue names; the same everywhere."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
     """Commands at work at once, of each kind (in the database, outside); a quarter is for undo."""
+    envelopes: bool = True
+    """Take many commands in one message, and answer them so; false: one message each."""
     group_max: Annotated[int, Field(ge=1, le=256)] = 64
     """Transactional commands in one transaction, at most, when they arrive faster than they can be
     answered; 1: each has its own."""

@@ -1,39 +1,71 @@
-"""A command in hand: its delivery, its span, and the context in which its work runs.
+"""A command in hand: what it came in, its span, and the context in which its work runs.
 
 Commands of one group are worked on by one task; each handler sees its own context nevertheless, so
 that spans and whatever else hangs on context variables do not leak from one command to the next.
 """
 
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterable
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
+from amends_contracts.amqp import AmqpMessage
 from amends_contracts.messages import Command
 from amends_participants.trace import Span, Tracing
-from amends_participants.transport import Delivery
 
 T = TypeVar("T")
 
 
+class Hold:
+    """A delivery; acknowledged when everything in it is settled."""
+
+    __slots__ = ("is_envelope", "left", "tag")
+
+    def __init__(self, tag: Any, *, members: int | None = None) -> None:
+        self.tag = tag
+        self.is_envelope = members is not None
+        self.left = 1 if members is None else members
+
+    def settle(self) -> list[Any]:
+        """One of its commands needs it no longer: the tag, if it was the last."""
+        self.left -= 1
+        return [] if self.left else [self.tag]
+
+
 class Taken:
-    """A delivery that was decoded and is not acknowledged yet; `end` it when it is."""
+    """A command that was decoded and is not settled yet; `end` it when it is."""
 
-    __slots__ = ("_ended", "_spanning", "command", "context", "delivery", "span")
+    __slots__ = ("_ended", "_spanning", "_tags", "command", "context", "hold", "message", "span")
 
-    def __init__(self, delivery: Delivery, command: Command, tracing: Tracing) -> None:
-        self.delivery = delivery
+    def __init__(
+        self, hold: Hold, message: AmqpMessage, command: Command, tracing: Tracing
+    ) -> None:
+        self.hold = hold
+        self.message = message
+        """As it would have come alone."""
         self.command = command
         self.context: Context = copy_context()
         self._spanning = tracing.start(command)
         self.span: Span = self.context.run(self._spanning.__enter__)
         self._ended = False
+        self._tags: list[Any] | None = None
+
+    def settle(self) -> list[Any]:
+        """Its reply is safe: what may be acknowledged now. Again it is the same."""
+        if self._tags is None:
+            self._tags = self.hold.settle()
+        return self._tags
 
     def end(self) -> None:
         """Leave the span; again is no harm. Not from within its context."""
         if not self._ended:
             self._ended = True
             self.context.run(self._spanning.__exit__, None, None, None)
+
+
+def settled(commands: Iterable[Taken]) -> list[Any]:
+    """What may be acknowledged when these are settled."""
+    return [tag for taken in commands for tag in taken.settle()]
 
 
 @types.coroutine

@@ -126,7 +126,8 @@ class _Lane:
 
     def is_apart(self, command: Command) -> bool:
         """Whether a command is to be answered alone for now."""
-        return self._apart_until.get(command.type, 0.0) > _now()
+        until = self._apart_until.get(command.type)
+        return until is not None and until > _now()
 
     def close(self) -> None:
         """Nobody is led any more."""

@@ -22,6 +22,8 @@ TAKEN_MAX: Final = 64
 """Intents or replies taken over at a time."""
 PURGED_MAX: Final = 1000
 RENEWALS_PER_LEASE: Final = 3
+BATCH: Final = "batch"
+"""Said of envelopes in `hello`."""
 UPKEEP: Final = "upkeep"
 """Name of the tasks that do this work: what they commit belongs to no command."""
 
@@ -72,7 +74,8 @@ class Upkeep:
         self._renewed_at = asyncio.get_running_loop().time()
 
     async def _hello(self) -> None:
-        hello = self._scope.app.hello(str(self._scope.instance))
+        accepts = {BATCH} if self._scope.settings.envelopes else set[str]()
+        hello = self._scope.app.hello(str(self._scope.instance), accepts)
         message = encode_hello(hello, self._scope.topology)
         await self._transport.publish([message], self._scope.settings.publish_timeout_s)
 

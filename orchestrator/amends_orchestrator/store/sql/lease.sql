@@ -153,6 +153,12 @@ ON CONFLICT (service, instance) DO UPDATE
 SET sdk = excluded.sdk, horizon = excluded.horizon, accepts = excluded.accepts,
     commands = excluded.commands, seen_at = excluded.seen_at;
 
+-- name: taking_envelopes
+-- Services of which an instance that was heard lately says that it takes envelopes.
+SELECT DISTINCT service
+FROM amends.participant
+WHERE 'batch' = ANY (accepts) AND seen_at > clock_timestamp() - interval '90 s';
+
 -- name: keep_circuit
 -- What an orchestrator thinks of a participant, for people to see. A closed circuit is not shown,
 -- nor what an orchestrator thought that is gone.
