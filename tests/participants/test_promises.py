@@ -270,15 +270,17 @@ async def test_expired_attempts_are_closed_not_run(served: Caller, world: World)
     assert told(await served.ask(step.action(2)))[0] == "succeeded"
 
 
-async def test_an_expired_attempt_does_not_speak_for_one_in_doubt(
+async def test_an_attempt_that_is_refused_does_not_speak_for_one_in_doubt(
     served: Caller, world: World
 ) -> None:
-    """The first attempt may have taken effect: the second one is not run, and its doubt stays."""
+    """The first may have taken effect: what comes too late, or is served no more, leaves that."""
     step = step_of("bank.wire", "unknown")
     assert told(await served.ask(step.action()))[0] == "unknown"
     late = datetime.now(UTC) - EXPIRED_GRACE - timedelta(seconds=1)
     for _ in range(2):
         assert told(await served.ask(step.action(2, deadline=late))) == ("unknown", "no-answer")
+    strange = replace(step.action(3), type="bank.no-longer-served")
+    assert told(await served.ask(strange)) == ("unknown", "no-answer")
     assert await world.done(step.key) == ["acted"]
     assert told(await served.ask(step.compensation()))[0] == "succeeded"
     assert await world.done(step.key) == ["acted", "undone"]

@@ -1,10 +1,12 @@
 """Deliberate bugs are found: who breaks a rule of the engine or the SDK breaks a promise."""
 
+from dataclasses import replace
+
 import pytest
 
 from amends_simulation.mutants import MUTANTS, found
 from amends_simulation.run import run
-from amends_simulation.schedule import Schedule
+from amends_simulation.schedule import Fault, Point, Schedule
 
 BEGIN = {
     "all-items-at-once": 70,
@@ -29,11 +31,12 @@ BEGIN = {
     "childs-tombstone-missing": 720,
     "running-child-left": 1340,
     "child-for-every-attempt": 430,
-    "cancel-after-the-pivot": 5700,
     "failed-plan-goes-on": 4400,
 }
 """Where to begin, for bugs that only few schedules bring to light; from there on is searched."""
 SEEDS_MAX = 200
+MORE = {"cancel-after-the-pivot": Fault(Point.PERSON, 12, "cancel")}
+"""Added to every schedule, for a bug that those of 10,000 seeds alone do not bring to light."""
 
 
 def test_there_are_bugs_enough() -> None:
@@ -49,6 +52,13 @@ def test_there_are_bugs_enough() -> None:
 def test_a_deliberate_bug_is_found(name: str) -> None:
     """The search ends at a seed that breaks a promise, which is kept without the bug."""
     first = BEGIN.get(name, 0)
-    seed = found(MUTANTS[name], range(first, first + SEEDS_MAX), lambda n: run(Schedule.of(n)))
+    seeds = range(first, first + SEEDS_MAX)
+    seed = found(MUTANTS[name], seeds, lambda n: run(schedule(n, name)))
     assert seed is not None, f"{name} survives {SEEDS_MAX} schedules from seed {first}"
-    assert run(Schedule.of(seed)).violations == ()
+    assert run(schedule(seed, name)).violations == ()
+
+
+def schedule(seed: int, name: str) -> Schedule:
+    """The schedule of a seed, with what this bug needs beside."""
+    plain = Schedule.of(seed)
+    return replace(plain, faults=(*plain.faults, MORE[name])) if name in MORE else plain

@@ -70,9 +70,14 @@ async def perform_compensation(
 
 
 async def refuse(scope: Scope, command: Command, answer: Answer) -> Answer | None:
-    """Answer `failed` to an action without running anything, and record that it failed."""
+    """Answer `failed` to an action without running anything, and record that it failed.
 
-    async def produce(_: AsyncConnection, __: Row | None) -> Answer:
+    Where an earlier attempt is in doubt it stays so: `failed` would speak for that one, too.
+    """
+
+    async def produce(_: AsyncConnection, row: Row | None) -> Answer:
+        if row is not None and row.state is State.UNKNOWN and row.answer is not None:
+            return row.answer
         return answer
 
     return await _until_settled(
