@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import WireError, decode_command
+from amends_contracts.drill import is_drill
 from amends_contracts.messages import Effect
 from amends_contracts.topology import Topology
 from amends_participants.app import Participant
@@ -23,6 +24,7 @@ from amends_participants.barrier import store
 from amends_participants.barrier.rules import Answer
 from amends_participants.runtime.answering import Answering, problem_type
 from amends_participants.runtime.database import Database
+from amends_participants.runtime.drilling import Drilling
 from amends_participants.runtime.outside import Job
 from amends_participants.runtime.publishing import publish_surely
 from amends_participants.runtime.replies import reply_message
@@ -68,6 +70,7 @@ class Runtime:
             settings=settings,
             instance=uuid4(),
             now=now,
+            drilling=Drilling(settings.drill_secret, exits=settings.drill_exit),
         )
         self._tracing.watch(self.scope.database.engine)
         self._queues = self.scope.topology.service_queues(app.service)
@@ -197,6 +200,8 @@ class Runtime:
             log.warning("rejected a message of %s: %s", delivery.queue, error.reason)
             self.begin(self._transport.reject(delivery.tag, error.reason))
             return
+        if is_drill(command):
+            command = self.scope.drilling.admitted(command)
         taken = Taken(delivery, command, self._tracing)
         if not self._answering.group(taken):
             self.alone(taken)

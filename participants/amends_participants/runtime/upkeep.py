@@ -5,9 +5,11 @@ rows that were forgotten.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import Final
 
 from amends_contracts.codec import encode_hello
+from amends_contracts.drill import ENABLED
 from amends_contracts.names import Key
 from amends_participants.barrier import store
 from amends_participants.runtime import outside
@@ -73,6 +75,8 @@ class Upkeep:
 
     async def _hello(self) -> None:
         hello = self._scope.app.hello(str(self._scope.instance))
+        if self._scope.drilling.enabled:
+            hello = replace(hello, accepts=hello.accepts | {ENABLED})
         message = encode_hello(hello, self._scope.topology)
         await self._transport.publish([message], self._scope.settings.publish_timeout_s)
 
