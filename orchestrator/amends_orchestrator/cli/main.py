@@ -13,6 +13,7 @@ from amends_orchestrator.cli import (
     dev,
     doctor,
     draw,
+    drill,
     keys,
     migrate,
     new,
@@ -67,6 +68,7 @@ for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, 
     app.command(rich_help_panel=_OPERATE)(_command)
 for _command in (serve.serve, migrate.migrate, doctor.doctor, sim.sim):
     app.command(rich_help_panel=_SERVICE)(_command)
+app.add_typer(drill.drills, name="drill", rich_help_panel=_OPERATE)
 app.add_typer(keys.keys, name="keys", rich_help_panel=_SERVICE)
 
 

@@ -20,8 +20,13 @@ from amends_orchestrator.transport.memory_broker import MemoryConsumer
 
 PREFETCH: Final = 1000
 PUBLISH_S: Final = 10.0
+CONNECT_S: Final = 15.0
 GONE_MS: Final = 60_000
 """How long the drill's queue outlives the drill."""
+
+
+class BrokerAway(Exception):
+    """The broker cannot be reached, or has no exchanges of this prefix."""
 
 
 class Outside(Protocol):
@@ -126,9 +131,14 @@ class AmqpOutside:
         self._link = _Link(url, topology, self._queue)
 
     async def open(self) -> None:
-        """Connect and consume; TimeoutError is the caller's to set."""
-        await self._link.connect()
-        await self._link.consume(self._queue.name, PREFETCH)
+        """Connect and consume. BrokerAway."""
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self._link.connect()
+                await self._link.consume(self._queue.name, PREFETCH)
+        except TimeoutError:
+            await self._link.close()
+            raise BrokerAway from None
 
     async def close(self) -> None:
         """Disconnect; the queue goes a minute later."""

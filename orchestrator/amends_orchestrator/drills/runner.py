@@ -7,7 +7,7 @@ nothing held: a saga that completed is undone, which proves those undos too.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from amends_migrations.urls import plain_url
 from amends_orchestrator.core import TERMINAL, Plan, Refused, SagaStatus, compile_plan, resolve
 from amends_orchestrator.core.checker.order import precedes
 from amends_orchestrator.core.expressions import Expressions
-from amends_orchestrator.core.inputs import CancelRequested
+from amends_orchestrator.core.inputs import CancelRequested, RetryRequested
 from amends_orchestrator.core.plan import ActionNode
 from amends_orchestrator.drills import evidence
 from amends_orchestrator.drills.evidence import Past
@@ -231,18 +231,20 @@ class Drill:
     # --- the cells -----------------------------------------------------------------------------
 
     async def run(
-        self, skip: Mapping[Cell, Result], begin: Callable[[Sequence[Cell]], None]
+        self,
+        wanted: Callable[[Cell], bool],
+        begin: Callable[[Sequence[Cell]], Awaitable[None]],
     ) -> AsyncGenerator[Result]:
-        """Each cell's result as it comes. `begin` is told all cells once they are known.
+        """Each wanted cell's result as it comes. `begin` is told all cells once they are known.
 
         The calm one always runs: the oracle takes the outputs from it.
         """
         calm = await self.cell(CALM_CELL)
         every = cells(self.prepared.plan, self._paths)
-        begin(every)
+        await begin(every)
         yield calm
         for cell in every[1:]:
-            if cell not in skip:
+            if wanted(cell):
                 yield await self.cell(cell)
 
     async def cell(self, cell: Cell) -> Result:
@@ -411,15 +413,26 @@ class Drill:
     async def clean_up(self) -> int:
         """End and undo what a drill that was interrupted has left; how many sagas."""
         left = await evidence.left(self._reading)
+        self._gateway.expect(Play(Script(CALM_CELL)))
         for saga_id, status in left:
             await self._inner.ready()
             if status is SagaStatus.RUNNING:
                 cancel = CancelRequested(reason="the drill was interrupted", by=BY)
                 await self._inner.engine.submit(TENANT, saga_id, cancel)
             past = await self._ended(saga_id)
+            if past is not None and past.saga.status is SagaStatus.STUCK:
+                past = await self._tried_again(saga_id, past)
             if past is not None and past.saga.status is SagaStatus.COMPLETED:
                 await self._undone(saga_id)
         return len(left)
+
+    async def _tried_again(self, saga_id: SagaId, past: Past) -> Past | None:
+        """What was stuck in the last drill may work now: a participant was mended."""
+        for path, step in past.saga.state.steps.items():
+            if step.is_blocked:
+                retry = RetryRequested(path=path, reason="the next drill cleans up", by=BY)
+                await self._inner.engine.submit(TENANT, saga_id, retry)
+        return await self._ended(saga_id)
 
     async def left(self) -> tuple[str, ...]:
         """What is not at its end when it should be: the drill's look at itself."""
