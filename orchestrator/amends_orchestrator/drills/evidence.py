@@ -9,12 +9,13 @@ from amends_contracts.definition import Definition
 from amends_contracts.drill import TENANT
 from amends_contracts.messages import Json, Outcome
 from amends_contracts.names import Op, SagaId, StepPath, service_of
+from amends_contracts.problems import ProblemType
 from amends_orchestrator.core import Saga, SagaStatus, StepStatus, replay
 from amends_orchestrator.core.checker import Change, Effect, History, SagaPast, Violation, check
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.drills.gateway import Play, Seen
-from amends_orchestrator.drills.matrix import Cell
+from amends_orchestrator.drills.matrix import TIMES_OUT, Cell
 from amends_orchestrator.drills.oracle import Foreseen
 from amends_orchestrator.drills.results import Line, Result, Undos, Verdict
 from amends_orchestrator.drills.verdict import Facts, Judged
@@ -175,6 +176,20 @@ def twice(play: Play) -> frozenset[StepPath]:
         if seen.what == "reply" and seen.op is Op.ACTION and seen.outcome is Outcome.SUCCEEDED:
             said.setdefault(seen.path, set()).add(seen.digest)
     return frozenset(path for path, digests in said.items() if len(digests) > 1)
+
+
+def slow(cell: Cell, past: Past | None) -> frozenset[StepPath]:
+    """Steps that ran into a timeout which is not the cell's doing."""
+    caused = cell.step if cell.fault in TIMES_OUT else ""
+    return frozenset(
+        row.step
+        for row in (past.past.rows if past else ())
+        if row.kind in _DETECTS and row.step is not None and row.step != caused
+        if (row.data.get("problem") or {}).get("type") in _TIMEOUTS
+    )
+
+
+_TIMEOUTS: Final = frozenset({ProblemType.TIMEOUT, ProblemType.INTERRUPTED})
 
 
 def judged_with(facts: Facts, foreseen: Foreseen | None) -> Facts:

@@ -91,6 +91,8 @@ class Cell:
 
 DOUBTED: Final = frozenset({Fault.REPLY_LOST, Fault.SUCCEEDS_LATE, Fault.UNDO_FIRST})
 """Nobody probes in these: their point is what comes of a doubt that nothing has settled."""
+TIMES_OUT: Final = DOUBTED | {Fault.REPLY_LOST_PROBED, Fault.PARTICIPANT_KILLED}
+"""Where the step itself is meant to run into its timeout."""
 CALM_CELL: Final = Cell(StepPath(""), Fault.CALM)
 
 

@@ -345,6 +345,7 @@ class Drill:
             silent=silent,
             late=evidence.late(play),
             twice=evidence.twice(play),
+            slow=evidence.slow(cell, past),
             invariants=invariants,
             refused=_refusal(play),
         )

@@ -53,6 +53,8 @@ class Facts:
     """Actions that were said to have succeeded after their undo was acknowledged."""
     twice: frozenset[StepPath] = frozenset()
     """Actions that were answered with two different outputs."""
+    slow: frozenset[StepPath] = frozenset()
+    """Steps that timed out where the drill did nothing to make them."""
     invariants: Sequence[Checked] = ()
     refused: str = ""
     """A participant refused the drill."""
@@ -111,7 +113,7 @@ def _end(facts: Facts) -> Iterator[Finding]:
         return
     if saga.status not in TERMINAL:
         yield from _stuck(saga)
-    elif foreseen is not None and foreseen.status is not saga.status:
+    elif foreseen is not None and foreseen.status is not saga.status and not facts.slow:
         yield Finding(
             f"the saga is {saga.status}; with participants that keep their promises it is"
             f" {foreseen.status}",
@@ -226,6 +228,10 @@ def _invariants(facts: Facts) -> Iterator[Finding]:
 
 
 def _open_questions(facts: Facts) -> Iterator[str]:
+    foreseen = facts.foreseen
+    if facts.slow and facts.saga and foreseen and foreseen.status is not facts.saga.status:
+        slow = ", ".join(f"{_service(facts, path)} at {path}" for path in sorted(facts.slow))
+        yield f"{slow} did not answer in time, and nothing was wrong with it: give more --timeout-s"
     for checked in facts.invariants:
         if checked.failed:
             yield f"invariant '{checked.name}' could not be asked: {checked.failed}"
@@ -271,8 +277,8 @@ def _service(facts: Facts, path: StepPath) -> str:
 def _unique(findings: Iterator[Finding]) -> Iterator[Finding]:
     seen: set[tuple[str, StepPath | None]] = set()
     for finding in findings:
-        if (finding.fix, finding.step) not in seen:
-            seen.add((finding.fix, finding.step))
+        if (finding.what, finding.step) not in seen:
+            seen.add((finding.what, finding.step))
             yield finding
 
 
