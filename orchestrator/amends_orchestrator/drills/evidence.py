@@ -185,8 +185,14 @@ def slow(cell: Cell, past: Past | None) -> frozenset[StepPath]:
         row.step
         for row in (past.past.rows if past else ())
         if row.kind in _DETECTS and row.step is not None and row.step != caused
-        if (row.data.get("problem") or {}).get("type") in _TIMEOUTS
+        if _problem(row.data) in _TIMEOUTS
     )
+
+
+def _problem(data: Json) -> str | None:
+    """The type of the problem that a row tells of."""
+    problem: Json = data.get("problem")
+    return None if problem is None else problem.get("type")
 
 
 _TIMEOUTS: Final = frozenset({ProblemType.TIMEOUT, ProblemType.INTERRUPTED})
