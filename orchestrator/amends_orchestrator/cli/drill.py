@@ -5,7 +5,6 @@ import logging
 import os
 import re
 from collections.abc import Callable, Coroutine, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from amends_orchestrator.cli import options, output
+from amends_orchestrator.cli import drill_options, options, output
 from amends_orchestrator.cli.address import find_database, find_up
 from amends_orchestrator.cli.exits import CliError, Exit
 
@@ -33,83 +32,26 @@ class _Drills(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-class FaultName(StrEnum):
-    """The faults, as `drills.matrix` has them, which is slow to load."""
-
-    FAILS_BEFORE = "fails-before-effect"
-    REPLY_LOST = "reply-lost"
-    REPLY_LOST_PROBED = "reply-lost-then-probed"
-    SUCCEEDS_LATE = "succeeds-late"
-    COMMAND_TWICE = "command-twice"
-    REPLY_TWICE = "reply-twice"
-    PARTICIPANT_KILLED = "participant-killed"
-    UNDO_FAILS = "undo-fails"
-    UNDO_FIRST = "undo-first"
-    CANCELLED = "cancelled"
-    KILLED_BEFORE_DISPATCH = "orchestrator-killed-before-dispatch"
-    KILLED_BEFORE_DECISION = "orchestrator-killed-before-decision"
-
-
 drills = typer.Typer(help="Prove that undo works.", no_args_is_help=True, cls=_Drills)
 
 
 @drills.command()
 def run(
-    target: Annotated[
-        str,
-        typer.Argument(
-            help="A folder or file with a plan and its participants, an example (book-trip);"
-            " with --against: a registered definition, or a file."
-        ),
-    ],
+    target: drill_options.Target,
     *,
-    input_: Annotated[
-        list[str] | None,
-        typer.Option("--input", "-i", help="A JSON or YAML file, a JSON object, name=value."),
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option("--against", help="The broker (amqp://…) whose participants are drilled."),
-    ] = None,
-    invariant: Annotated[
-        list[str] | None,
-        typer.Option("--invariant", help="A YAML file of invariants, or module:function."),
-    ] = None,
-    sandbox: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--sandbox", help="SERVICE=WHAT: a service without SDK, and what it acts on in drills."
-        ),
-    ] = None,
-    step: Annotated[
-        list[str] | None, typer.Option("--step", help="Only at this step (repeat for more).")
-    ] = None,
-    fault: Annotated[
-        list[FaultName] | None, typer.Option("--fault", help="Only this fault (repeat for more).")
-    ] = None,
-    timeout_s: Annotated[
-        float | None,
-        typer.Option("--timeout-s", help="The longest one attempt is waited for.", min=0.05),
-    ] = None,
-    min_coverage: Annotated[
-        float | None,
-        typer.Option("--min-coverage", help="Fail if fewer percent pass.", min=0, max=100),
-    ] = None,
-    junit: Annotated[
-        Path | None, typer.Option("--junit", help="Write JUnit XML to this file.")
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option("--html", help="Write a page for people to this file.")
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin anew, also where a run was interrupted.")
-    ] = False,
-    brief: Annotated[
-        bool, typer.Option("--brief", help="End with one line of JSON that sums it up.")
-    ] = False,
-    prefix: Annotated[
-        str, typer.Option("--prefix", help="Prefix of exchanges and queues (AMENDS_PREFIX).")
-    ] = "amends",
+    input_: drill_options.Input = None,
+    against: drill_options.Against = None,
+    invariant: drill_options.InvariantFiles = None,
+    sandbox: drill_options.Sandbox = None,
+    step: drill_options.Steps = None,
+    fault: drill_options.Faults = None,
+    timeout_s: drill_options.TimeoutS = None,
+    min_coverage: drill_options.MinCoverage = None,
+    junit: drill_options.JunitFile = None,
+    html: drill_options.HtmlFile = None,
+    fresh: drill_options.Fresh = False,
+    brief: drill_options.Brief = False,
+    prefix: drill_options.Prefix = "amends",
     database_url: options.DatabaseUrl = None,
     as_json: options.Json = False,
 ) -> None:
@@ -220,7 +162,7 @@ def _on_record(given: str | None, ask: Callable[[str], Coroutine[Any, Any, Any]]
                 exit_code=Exit.NOT_FOUND,
             )
         return asyncio.run(ask(find_database(given)))
-    with drill_run.home_server(lambda _: None) as url:
+    with drill_run.home_server(output.console(stderr=True).print) as url:
         return asyncio.run(ask(url))
 
 
