@@ -28,7 +28,7 @@ UPDATE amends.drill_run SET status = 'over', ended_at = clock_timestamp(), held 
 WHERE id = :id
 
 -- name: runs
-SELECT r.id, r.definition, r.version, r.against, r.status, r.cells, r.held, r.began_at, r.ended_at,
+SELECT r.id, r.definition, r.version, r.against, r.status, r.cells, r.held::text, r.began_at, r.ended_at,
     count(c.*) FILTER (WHERE c.verdict = 'pass') AS passed,
     count(c.*) FILTER (WHERE c.verdict = 'fail') AS failed,
     count(c.*) FILTER (WHERE c.verdict = 'inconclusive') AS inconclusive
@@ -37,7 +37,7 @@ WHERE :definition::text IS NULL OR r.definition = :definition
 GROUP BY r.id ORDER BY r.began_at DESC LIMIT :at_most
 
 -- name: cells
-SELECT result FROM amends.drill_cell WHERE run_id = :run_id ORDER BY at
+SELECT result::text FROM amends.drill_cell WHERE run_id = :run_id ORDER BY at
 
 -- name: newest_cells
 -- The newest result of each cell of the matrix that the newest run of a definition has.
