@@ -6,6 +6,7 @@ or takes apart such a string.
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NewType
 
 SagaId = NewType("SagaId", str)
@@ -49,10 +50,19 @@ class Op(StrEnum):
 
 ENGINE: Final = "amends"
 """The reserved service: the orchestrator itself, which runs child sagas."""
+MODELS: Final = "llm"
+"""The service of steps of kind `llm`; anybody may serve it."""
+GENERATE: Final = f"{MODELS}.generate"
+TOOLS: Final = "tools"
+"""The service of a step of kind `tool` that names none."""
 START_SAGA: Final = f"{ENGINE}.start-saga"
 UNDO_SAGA: Final = f"{ENGINE}.undo-saga"
 UNDO_OPS: Final = frozenset({Op.COMPENSATION, Op.PROBE, Op.LEDGER, Op.FORGET})
 """Ops that travel in a service's undo lane, so that undoing never waits behind new work."""
+
+
+_REMEMBERED: Final = 4096
+"""Texts of each sort whose form is not looked at again: names of plans and partitions are few."""
 
 
 def is_name(text: str) -> bool:
@@ -60,11 +70,13 @@ def is_name(text: str) -> bool:
     return _name_match(text) is not None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def is_command_name(text: str) -> bool:
     """Whether `text` has the form `<service>.<verb>`."""
     return _command_match(text) is not None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def is_step_path(text: str) -> bool:
     """Whether `text` is a step path of at most 160 bytes."""
     return len(text) <= STEP_PATH_BYTES_MAX and _path_match(text) is not None
@@ -73,6 +85,11 @@ def is_step_path(text: str) -> bool:
 def service_of(command: str) -> str:
     """The service of a command name: `flights` of `flights.reserve`."""
     return command.partition(".")[0]
+
+
+def tool_command(tool: str) -> str:
+    """The command of a tool: `refund` is `tools.refund`, `orders.look` is what it says."""
+    return tool if "." in tool else f"{TOOLS}.{tool}"
 
 
 def key_of(saga_id: SagaId, path: StepPath, op: Op) -> Key:
@@ -128,6 +145,7 @@ def reply_routing_key(service: str, partition: int) -> str:
     return f"reply.{service}.{partition:02d}"
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def split_reply_routing_key(routing_key: str) -> tuple[str, int]:
     """Service and partition of a reply's routing key; ValueError for any other text."""
     parts = routing_key.split(".")

@@ -28,6 +28,17 @@ def test_parameters_are_numbered_by_first_appearance() -> None:
     }
 
 
+def test_a_part_is_in_a_statement_of_its_own() -> None:
+    """Who needs it pays for it; the other statement has neither its lines nor its parameters."""
+    source = "-- name: a\nSELECT :x\n-- with more:\n, :y\n-- end\nFROM t;\n"
+    assert parse(source) == {
+        "a": Query("a", "/* amends a */ SELECT $1\nFROM t", ("x",)),
+        "a_with_more": Query(
+            "a_with_more", "/* amends a_with_more */ SELECT $1\n, $2\nFROM t", ("x", "y")
+        ),
+    }
+
+
 def test_arguments_follow_the_statement() -> None:
     """Given by name, in whatever order; one too few is a mistake of ours."""
     query = parse(SOURCE)["first"]

@@ -10,16 +10,17 @@ from dataclasses import replace
 
 import asyncpg
 import pytest
-from sqlalchemy import text
 
 from amends_migrations import upgrade
 from amends_orchestrator.engine.ports import BadData, Conflict, StoreUnavailable
 from amends_orchestrator.local import servers
 from amends_orchestrator.store import PostgresStore
 from amends_orchestrator.store.database import sorted_error
+from amends_orchestrator.store.queries import parse
 from conformance.stores import ME, OTHER, batch, messages, moved, new_saga
 
 TIMEOUT_S = 1.0
+BACKEND_PID = parse("-- name: backend_pid\nSELECT pg_backend_pid() AS pid")["backend_pid"]
 SLACK_S = 4.0
 """Over the deadline, on a loaded machine."""
 
@@ -35,8 +36,9 @@ async def own_store(own_postgres: servers.Server) -> AsyncGenerator[PostgresStor
 
 async def backend_pid(store: PostgresStore) -> int:
     """The server process that the store's next call will meet."""
-    async with store.engine.connect() as connection:
-        return await connection.scalar(text("SELECT pg_backend_pid()")) or 0
+    row = await store.database.row(BACKEND_PID)  # the connection that it keeps
+    assert row is not None
+    return row["pid"]
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Replies: participant -> orchestrator. The body is the output, or a problem."""
 
 import json
-from dataclasses import replace
 from math import ceil, isfinite
 from typing import Any, Final, cast
 
@@ -26,7 +25,7 @@ from amends_contracts.codec.headers import (
     trace_of,
     write_trace,
 )
-from amends_contracts.messages import JSON_TYPE, REF_TYPE, Outcome, Reply, Usage, to_body
+from amends_contracts.messages import JSON_TYPE, REF_TYPE, Json, Outcome, Reply, Usage, to_body
 from amends_contracts.names import Key, MessageId, is_command_name, split_key
 from amends_contracts.problems import PROBLEM_CONTENT_TYPE
 from amends_contracts.topology import Topology
@@ -39,7 +38,7 @@ USAGE_CHARS_MAX: Final = 2048
 
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _CONTENT_TYPES: Final = frozenset({JSON_TYPE, REF_TYPE, PROBLEM_CONTENT_TYPE})
-_USAGE_MEMBERS: Final = ("input_tokens", "output_tokens", "usd", "model")
+USAGE_TEXT_CHARS_MAX: Final = 200
 
 
 def encode_reply(reply: Reply, routing_key: str, topology: Topology) -> AmqpMessage:
@@ -93,6 +92,7 @@ def decode_reply(message: AmqpMessage) -> Reply:
         raise refused(
             "property content_type", f"{JSON_TYPE} or {PROBLEM_CONTENT_TYPE}", content_type
         )
+    body, wrong = _body(message.body)
     reply = Reply(
         saga_id=saga_id,
         type=name,
@@ -101,18 +101,25 @@ def decode_reply(message: AmqpMessage) -> Reply:
         token=optional_text(headers, TOKEN),
         message_id=MessageId(text_property(message.message_id, "message_id")),
         outcome=outcome,
-        body=message.body,
+        body=message.body if wrong is None else b"{}",
         retryable=RETRYABLE in headers and boolean(headers, RETRYABLE, default=False),
         retry_after_s=float(integer(headers, RETRY_AFTER, 0)) if RETRY_AFTER in headers else None,
         usage=_usage(headers[USAGE]) if USAGE in headers else None,
         trace=trace_of(message),
         content_type=content_type,
+        read=body,
     )
-    try:
-        json_object(message.body)
-    except WireError as error:
-        raise BadBody(error.reason, replace(reply, body=b"{}")) from None
+    if wrong is not None:
+        raise BadBody(wrong, reply)
     return reply
+
+
+def _body(body: bytes) -> tuple[Json, str | None]:
+    """The decoded body, or why it is none."""
+    try:
+        return json_object(body), None
+    except WireError as error:
+        return {}, error.reason
 
 
 def _check_key(key: str, saga_id: str) -> None:
@@ -125,8 +132,7 @@ def _check_key(key: str, saga_id: str) -> None:
 
 
 def _usage_text(usage: Usage) -> str:
-    values = (usage.input_tokens, usage.output_tokens, usage.usd, usage.model)
-    return to_body(dict(zip(_USAGE_MEMBERS, values, strict=True))).decode()
+    return to_body(usage.to_json()).decode()
 
 
 def _usage(value: object) -> Usage:
@@ -150,7 +156,19 @@ def _usage(value: object) -> Usage:
         _tokens(read, "output_tokens"),
         None if usd is None else float(usd),
         model,
+        calls=_tokens(read, "calls") if "calls" in read else 1,
+        lost=_tokens(read, "lost") if "lost" in read else 0,
+        answered_by=_optional_text(read, "answered_by"),
+        prompt_digest=_optional_text(read, "prompt_digest"),
     )
+
+
+def _optional_text(members: dict[str, Any], name: str) -> str | None:
+    value = members.get(name)
+    if value is not None and (not isinstance(value, str) or len(value) > USAGE_TEXT_CHARS_MAX):
+        wanted = f"a text of at most {USAGE_TEXT_CHARS_MAX}"
+        raise refused(f"header {USAGE}, member {name}", wanted, value)
+    return value
 
 
 def _is_amount(value: object) -> bool:

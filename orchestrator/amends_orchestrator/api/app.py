@@ -1,6 +1,6 @@
 """The web application of one orchestrator process: REST, and whatever else is mounted beside it."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Final
@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from amends_orchestrator.api import definitions as definition_routes
 from amends_orchestrator.api import health, operate, problems, sagas, signals
+from amends_orchestrator.api import schedules as schedule_routes
 from amends_orchestrator.api.guard import Guard
 from amends_orchestrator.api.headers import SecurityHeaders
 from amends_orchestrator.api.live import Live
@@ -22,6 +23,7 @@ from amends_orchestrator.api.ports import (
     Keys,
     Orchestrator,
     Reads,
+    Schedules,
     Views,
 )
 from amends_orchestrator.api.services import Services
@@ -34,6 +36,7 @@ ROUTERS: Final = (
     sagas.routes,
     operate.routes,
     signals.routes,
+    schedule_routes.routes,
     health.routes,
 )
 
@@ -43,6 +46,7 @@ def create_app(
     orchestrator: Orchestrator,
     reads: Reads,
     definitions: Definitions,
+    schedules: Schedules,
     keys: Keys,
     audit: Audit,
     views: Views,
@@ -62,6 +66,7 @@ def create_app(
         orchestrator=orchestrator,
         reads=reads,
         definitions=definitions,
+        schedules=schedules,
         audit=audit,
         views=views,
         checker=checker,
@@ -101,10 +106,16 @@ def create_app(
     for routes in ROUTERS:
         app.include_router(routes)
 
-    async def openapi(_: Request) -> JSONResponse:
-        return JSONResponse(document_of(app, ROUTERS))
-
-    app.add_route("/openapi.json", openapi, include_in_schema=False)
+    app.add_route("/openapi.json", _openapi(app), include_in_schema=False)
     app.router.routes.extend(routes_home())
     app.mount(PATH, console.application())
     return app
+
+
+def _openapi(app: FastAPI) -> Callable[[Request], Awaitable[JSONResponse]]:
+    """The route of the document."""
+
+    async def openapi(_: Request) -> JSONResponse:
+        return JSONResponse(document_of(app, ROUTERS))
+
+    return openapi

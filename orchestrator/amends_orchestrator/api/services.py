@@ -20,6 +20,7 @@ from amends_orchestrator.api.ports import (
     Orchestrator,
     Reads,
     SagaRow,
+    Schedules,
     Views,
 )
 from amends_orchestrator.api.problems import ApiProblem
@@ -38,6 +39,7 @@ class Services:
     orchestrator: Orchestrator
     reads: Reads
     definitions: Definitions
+    schedules: Schedules
     audit: Audit
     views: Views
     checker: Checker

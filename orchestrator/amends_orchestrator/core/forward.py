@@ -17,6 +17,7 @@ from amends_orchestrator.core.conditions import condition
 from amends_orchestrator.core.decision import Send
 from amends_orchestrator.core.expressions import ExpressionError
 from amends_orchestrator.core.loops import enter_each, go_each, go_repeat
+from amends_orchestrator.core.metering import amount_to_json, exceeded
 from amends_orchestrator.core.outcomes import fail, send_probe
 from amends_orchestrator.core.plan import (
     OTHERWISE,
@@ -32,8 +33,9 @@ from amends_orchestrator.core.plan import (
     WaitNode,
     path_of,
 )
+from amends_orchestrator.core.queueing import ask, hold, needs_permit
 from amends_orchestrator.core.savepoints import go_alternatives
-from amends_orchestrator.core.state import Doing, StepState, StepStatus
+from amends_orchestrator.core.state import UNSENT, Doing, StepState, StepStatus
 from amends_orchestrator.core.waits import enter_wait, go_wait
 from amends_orchestrator.core.work import Work, all_of, render
 
@@ -62,16 +64,19 @@ def _complete(work: Work) -> None:
 
 def go_sequence(work: Work, sequence: Sequence, prefix: str) -> bool:
     """Whether every step is done. A step that turns the saga, or its plan, back ends the walk."""
+    known, savepoints = work.draft.steps, work.plan.savepoints
     for node in sequence:
-        if not work.forward or not _visit(work, node, prefix):
+        path = path_of(prefix, node)
+        if not savepoints and known.is_done(path):
+            continue
+        if not work.forward or not _visit(work, node, path, prefix):
             return False
-        if work.plan.savepoints and not work.onward(path_of(prefix, node)):
+        if savepoints and not work.onward(path):
             return False
     return work.forward
 
 
-def _visit(work: Work, node: Node, prefix: str) -> bool:
-    path = path_of(prefix, node)
+def _visit(work: Work, node: Node, path: StepPath, prefix: str) -> bool:
     step = work.draft.steps.get(path)
     if isinstance(node, ActionNode):
         return _action(work, node, path, step)
@@ -127,7 +132,7 @@ def _action(work: Work, node: ActionNode, path: StepPath, step: StepState | None
         return True
     op = step.action
     if op.due is not None and op.due <= work.now:
-        if op.doing is Doing.BACKOFF:
+        if op.doing in UNSENT:
             if step.input_seq or _holds(work, node, path):  # an operator retries its condition
                 dispatch(work, node, path)
         elif op.doing is Doing.DOUBT:
@@ -141,7 +146,14 @@ def _is_done_now(work: Work, path: StepPath) -> bool:
 
 def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     """Send the next attempt (or, after a return, the same one again) with the one body."""
+    if hold(work, node, path):
+        return
     step = work.draft.steps.get(path)
+    if needs_permit(node, step):
+        problem = ask(work, node, path)
+        if problem is not None:
+            fail(work, node, path, problem, via="engine")
+        return
     first = step is None or not step.input_seq
     value: Json | ExpressionError
     if step is None or not step.input_seq:
@@ -152,13 +164,22 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     if isinstance(body, Problem):
         fail(work, node, path, body, via="engine")
         return
+    over = over_budget(work, node, path)
+    if over is not None:
+        fail(work, node, path, over, via="engine")
+        return
     attempt = 1
     if step is not None:
         attempt = step.action.attempt + (not step.action.resend)
     due = work.now + node.timeout
     work.emit(
         j.StepDispatched(
-            path=path, attempt=attempt, due=due, first=first, input=value if first else None
+            path=path,
+            attempt=attempt,
+            due=due,
+            first=first,
+            input=value if first else None,
+            reserved=None if node.reserve is None else amount_to_json(node.reserve),
         )
     )
     work.sends.append(
@@ -171,6 +192,19 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
             deadline=due,
         )
     )
+
+
+def over_budget(work: Work, node: ActionNode, path: StepPath) -> Problem | None:
+    """Why metered work cannot be begun. What a returned attempt had reserved counts once."""
+    budget, more = work.plan.budget, node.reserve
+    if budget is None or more is None:
+        return None
+    meter = work.draft.meter.settle(path, None)
+    why = exceeded(budget, meter, more)
+    if why is None:
+        return None
+    title = f"the budget is exhausted: with this call it could come to {why}"
+    return Problem(type=ProblemType.OVER_BUDGET, title=title)
 
 
 # --- signals -------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from amends_contracts.messages import ActionOutcome, Json
 from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import Problem
 from amends_orchestrator.core import journal_loops, journal_operator
+from amends_orchestrator.core.journal_permits import StepHeld, StepPermitted, StepQueued
 from amends_orchestrator.core.journal_signals import (
     SignalReceived,
     StepAwaiting,
@@ -183,6 +184,8 @@ class StepDispatched:
     due: datetime
     first: bool = False
     input: Json = None
+    reserved: Json = None
+    """Of metered work, what the attempt may use: `[calls, tokens, billionths of a dollar]`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +209,7 @@ class StepRetrying:
     problem: Problem
     doubt: bool = False
     probed: bool = False
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +233,7 @@ class StepDoubted:
     due: datetime
     problem: Problem
     returned: bool = False
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +294,7 @@ class StepUnknown:
     ignored: bool = False
     blocked: bool = False
     halts: bool = False
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,6 +305,7 @@ class StepAlarmed:
     path: StepPath
     attempt: int
     output: Json = None
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +319,7 @@ class StepLate:
     undo: Json = None
     mapped: bool = False
     undo_problem: Problem | None = None
+    usage: Json = None
 
 
 # --- a step, back --------------------------------------------------------------------------------
@@ -444,6 +452,9 @@ Event: TypeAlias = (
     | StepPlanFailed
     | StepLeft
     | StepSkipped
+    | StepQueued
+    | StepPermitted
+    | StepHeld
     | StepDispatched
     | StepProgressed
     | StepRetrying

@@ -8,6 +8,7 @@ run on the driver's connection, whose arrays cost a tenth of what rows through t
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -19,8 +20,8 @@ from amends_migrations.urls import connector
 from amends_orchestrator.engine.ports import BadData, Conflict, StoreUnavailable
 from amends_orchestrator.store.queries import Query
 
-COMMIT: Final = "commit_batch"
-"""The statement that may lose a race."""
+COMMITS: Final = frozenset({"commit_batch", "commit_batch_with_permits"})
+"""The statements that may lose a race."""
 FENCE: Final = "SG001"
 """SQLSTATE of amends.fence()."""
 UNIQUE_VIOLATION: Final = "23505"
@@ -88,9 +89,20 @@ def _refuse_closed(connection: Any, *_: Any) -> None:
 class Database:
     """Runs statements, each within `query_timeout_s`, checkout included."""
 
-    def __init__(self, engine: AsyncEngine, *, query_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, engine: AsyncEngine, *, query_timeout_s: float = 10.0, keeps_one: bool = False
+    ) -> None:
+        """`keeps_one`: a connection is not given back between two calls, until `close`."""
         self.engine = engine
         self._timeout_s = query_timeout_s
+        self._keeps_one = keeps_one
+        self._kept: _Borrowed | None = None
+
+    async def close(self) -> None:
+        """Give back what is kept."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            await kept.connection.close()
 
     async def fetch(self, query: Query, **given: Any) -> list[asyncpg.Record]:
         """Run one statement; its rows.
@@ -122,17 +134,49 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _driver(self) -> AsyncGenerator["asyncpg.Connection[asyncpg.Record]"]:
-        async with self.engine.connect() as connection:
-            driver = await _driver_of(connection)
-            try:
-                yield driver
-            except BaseException as error:
-                if not isinstance(error, asyncpg.PostgresError) or driver.is_closed():
-                    # Its state is unknown (a deadline, a lost line): never to be used again. At
-                    # once, because an orderly goodbye would wait for the server.
-                    driver.terminate()
-                    await connection.invalidate()
-                raise
+        borrowed = await self._borrow()
+        try:
+            yield borrowed.driver
+        except BaseException as error:
+            if not isinstance(error, asyncpg.PostgresError) or borrowed.driver.is_closed():
+                # Its state is unknown (a deadline, a lost line): never to be used again. At
+                # once, because an orderly goodbye would wait for the server.
+                borrowed.driver.terminate()
+                await borrowed.connection.invalidate()
+            raise
+        finally:
+            await self._give_back(borrowed)
+
+    async def _borrow(self) -> "_Borrowed":
+        """What is kept, if nobody uses it and the server has not closed it; else from the pool.
+
+        Going through the pool for each call costs more of our time than the call itself.
+        """
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            if not kept.driver.is_closed():
+                return kept
+            await kept.connection.close()
+        connection = await self.engine.connect()
+        try:
+            return _Borrowed(connection, await _driver_of(connection))
+        except BaseException:
+            await connection.close()
+            raise
+
+    async def _give_back(self, borrowed: "_Borrowed") -> None:
+        if self._keeps_one and self._kept is None and not borrowed.driver.is_closed():
+            self._kept = borrowed
+        else:
+            await borrowed.connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Borrowed:
+    """A connection of the pool's, and the driver's under it."""
+
+    connection: AsyncConnection
+    driver: "asyncpg.Connection[asyncpg.Record]"
 
 
 async def _driver_of(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
@@ -147,7 +191,7 @@ def sorted_error(name: str, error: asyncpg.PostgresError) -> Exception:
     sqlstate: str = error.sqlstate or ""
     said = f"{name}: {sqlstate} {error}"
     if sqlstate in _LOST_RACES:  # only a commit is decided anew; all else is asked again
-        return Conflict(said) if name == COMMIT else StoreUnavailable(said)
+        return Conflict(said) if name in COMMITS else StoreUnavailable(said)
     if sqlstate == UNIQUE_VIOLATION and getattr(error, "constraint_name", None) in _RACES:
         return Conflict(said)
     if sqlstate[:2] in _DATA:

@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -19,17 +19,23 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from amends_contracts.messages import CommandInfo, Hello, Json
-from amends_contracts.names import SagaId
-from amends_orchestrator.core.state import Identity, SagaStatus
+from amends_contracts.names import SagaId, StepPath
+from amends_orchestrator.core.state import TERMINAL, Identity, SagaStatus
 from amends_orchestrator.engine.ports import (
     Batch,
+    CircuitWrite,
     Due,
     EarlySignal,
+    Grant,
+    Grants,
     Kept,
     KnownStart,
+    Lane,
     Loaded,
     OutboxWrite,
     ReadySignal,
+    Schedule,
+    ScheduleMove,
     SettledSignal,
     StartKey,
     StoredSaga,
@@ -37,13 +43,17 @@ from amends_orchestrator.engine.ports import (
     Tick,
 )
 from amends_orchestrator.store import opening, queries, signals
-from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays
+from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays, permit_arrays
 from amends_orchestrator.store.database import Database, close_engine, open_engine
 from amends_orchestrator.store.hello import commands_from_json, commands_to_json
+from amends_orchestrator.store.recent import RecentRows
+from amends_orchestrator.store.schedules import schedule_of
 
 HOT: Final = queries.load("hot")
 LEASE: Final = queries.load("lease")
 ADMIN: Final = queries.load("admin")
+PERMITS: Final = queries.load("permits")
+SCHEDULES: Final = queries.load("schedules")
 UNREACHABLE: Final = (
     OSError,  # a timeout is one, too
     asyncpg.PostgresError,
@@ -58,7 +68,8 @@ class PostgresStore:
 
     def __init__(self, engine: AsyncEngine, *, query_timeout_s: float = 10.0) -> None:
         self.engine = engine
-        self._database = Database(engine, query_timeout_s=query_timeout_s)
+        self.database = Database(engine, query_timeout_s=query_timeout_s, keeps_one=True)
+        self._recent = RecentRows()
 
     @classmethod
     async def open(
@@ -92,12 +103,13 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self.database.close()
         await close_engine(self.engine)
 
     async def load(self, sagas: Sequence[SagaId], starts: Sequence[StartKey]) -> Loaded:
         """The sagas (also those that have ended) and the taken start keys among those asked for."""
-        rows = await self._database.fetch(
-            HOT["load"],
+        rows = await self._hot(
+            "load",
             sagas=sagas,
             tenants=[s.tenant for s in starts],
             definitions=[s.definition for s in starts],
@@ -116,14 +128,16 @@ class PostgresStore:
             else:
                 assert saga_id is not None
                 found[saga_id] = _stored(saga_id, row)
-        return Loaded(now=rows[0]["now"], sagas=found, starts=taken)
+        return Loaded(
+            now=rows[0]["now"], sagas=found, starts=taken, remembered=self._recent.of(found)
+        )
 
     async def values(
         self, wanted: Sequence[tuple[SagaId, int]]
     ) -> Mapping[SagaId, Mapping[int, Json]]:
         """`data` of journal rows, by saga and seq."""
-        rows = await self._database.fetch(
-            HOT["journal_values"],
+        rows = await self._hot(
+            "journal_values",
             sagas=[saga_id for saga_id, _ in wanted],
             seqs=[seq for _, seq in wanted],
         )
@@ -134,11 +148,25 @@ class PostgresStore:
 
     async def commit(self, batch: Batch) -> None:
         """All or nothing."""
-        await self._database.fetch(HOT["commit_batch"], **batch_arrays(batch))
+        arrays = batch_arrays(batch)
+        if batch.permits:
+            arrays |= permit_arrays(batch)
+            await self._hot("commit_batch_with_permits", **arrays)
+        else:
+            await self._hot("commit_batch", **arrays)
+        self._recent.keep(arrays["row_saga_id"], arrays["row_seq"], arrays["row_data"])
+        self._recent.forget(w.identity.saga_id for w in batch.sagas if w.status in TERMINAL)
+
+    async def _hot(self, name: str, **given: Any) -> Sequence[asyncpg.Record]:
+        try:
+            return await self.database.fetch(HOT[name], **given)
+        except StoreUnavailable:
+            self._recent.clear()
+            raise
 
     async def committed(self, outbox_id: UUID) -> bool:
         """After a commit in doubt: whether its outbox row is there."""
-        return await self._database.row(HOT["outbox_row"], id=outbox_id) is not None
+        return await self.database.row(HOT["outbox_row"], id=outbox_id) is not None
 
     async def committed_batch(self, batch: Batch) -> bool:
         """After a commit in doubt: whether it came through. A journal row is the last witness.
@@ -152,7 +180,7 @@ class PostgresStore:
             return batch.outbox is None  # settling is repeated at will
         # The outbox row may be gone again: another orchestrator took it over and had it published.
         last = [(write.identity.saga_id, write.rows[-1]) for write in batch.sagas]
-        row = await self._database.row(
+        row = await self.database.row(
             HOT["journal_witness"],
             sagas=[saga_id for saga_id, _ in last],
             seqs=[row.seq for _, row in last],
@@ -164,7 +192,7 @@ class PostgresStore:
     async def rearm(self, due: Sequence[tuple[Due, datetime]]) -> None:
         """Set a later `wake_at` where id, seq and wake_at are still as seen."""
         ordered = sorted(due, key=lambda pair: pair[0].saga_id)
-        await self._database.fetch(
+        await self.database.fetch(
             HOT["rearm"],
             ids=[seen.saga_id for seen, _ in ordered],
             seqs=[seen.seq for seen, _ in ordered],
@@ -174,7 +202,7 @@ class PostgresStore:
 
     async def tick(self, orchestrator: UUID, *, lease_s: float, claim: bool, limit: int) -> Tick:
         """Renew the lease, take free partitions up to a fair share, and find what is due."""
-        row = await self._database.row(
+        row = await self.database.row(
             LEASE["tick"], orchestrator=orchestrator, lease_s=lease_s, claim=claim, limit=limit
         )
         assert row is not None
@@ -187,21 +215,51 @@ class PostgresStore:
             owned=frozenset(row["owned"]),
             due=tuple(Due(saga_id=SagaId(str(i)), seq=s, wake_at=w) for i, s, w in due),
             next_wake=row["next_wake"],
+            permits=row["permits"],
+            schedules=row["schedules"],
         )
+
+    async def grant(
+        self, after: Lane | None, *, lanes: int, limit: int, unheard_s: float
+    ) -> Grants:
+        """Grant what is free, at most `limit`, in the first `lanes` queues after `after`."""
+        begin = after or Lane("", "", "")
+        row = await self.database.row(
+            PERMITS["grant_permits"],
+            pool=begin.pool,
+            tenant=begin.tenant,
+            key=begin.key,
+            lanes=lanes,
+            limit=limit,
+            unheard_s=unheard_s,
+        )
+        assert row is not None
+        found = zip(row["saga_id"], row["step"], row["ask"], strict=True)
+        return Grants(
+            now=row["now"],
+            granted=tuple(Grant(SagaId(str(i)), StepPath(step), ask) for i, step, ask in found),
+            next_at=row["next_at"],
+            last=None if row["last"] is None else Lane(*row["last"]),
+            busy=row["busy"],
+        )
+
+    async def return_strays(self, limit: int) -> int:
+        """Take back what sagas hold that have ended or are not there; how many that were."""
+        return len(await self.database.fetch(PERMITS["return_strays"], limit=limit))
 
     async def release(self, orchestrator: UUID, partitions: Sequence[int]) -> None:
         """Give partitions up (they are no longer consumed)."""
-        await self._database.fetch(
+        await self.database.fetch(
             LEASE["release"], orchestrator=orchestrator, partitions=partitions
         )
 
     async def leave(self, orchestrator: UUID) -> None:
         """End the lease at once; outbox rows stay and are claimed by others."""
-        await self._database.fetch(LEASE["leave"], orchestrator=orchestrator)
+        await self.database.fetch(LEASE["leave"], orchestrator=orchestrator)
 
     async def claim_outbox(self, orchestrator: UUID, limit: int) -> Sequence[OutboxWrite]:
         """Take over rows of orchestrators whose lease is over (SKIP LOCKED)."""
-        rows = await self._database.fetch(
+        rows = await self.database.fetch(
             LEASE["claim_outbox"], orchestrator=orchestrator, limit=limit
         )
         return [OutboxWrite(id=r["id"], n=r["n"], body=r["body"]) for r in rows]
@@ -213,7 +271,7 @@ class PostgresStore:
 
         To be asked for after any StoreUnavailable, and not while a commit is under way.
         """
-        rows = await self._database.fetch(
+        rows = await self.database.fetch(
             LEASE["stray_outbox"], orchestrator=orchestrator, known=known
         )
         return [OutboxWrite(id=r["id"], n=r["n"], body=r["body"]) for r in rows]
@@ -222,7 +280,7 @@ class PostgresStore:
         self, orchestrator: UUID, settled: Sequence[UUID], rewritten: Sequence[OutboxWrite]
     ) -> None:
         """Delete or rewrite own outbox rows outside a batch (when idle or draining)."""
-        await self._database.fetch(
+        await self.database.fetch(
             HOT["settle_outbox"],
             orchestrator=orchestrator,
             settled=settled,
@@ -231,11 +289,11 @@ class PostgresStore:
 
     async def add_partitions(self, count: int) -> None:
         """Raise the number of partitions to `count`; never lowers it."""
-        await self._database.fetch(LEASE["add_partitions"], count=count)
+        await self.database.fetch(LEASE["add_partitions"], count=count)
 
     async def keep_hello(self, hello: Hello) -> None:
         """Keep what a participant says of itself."""
-        await self._database.fetch(
+        await self.database.fetch(
             LEASE["keep_hello"],
             service=hello.service,
             instance=hello.instance,
@@ -245,37 +303,69 @@ class PostgresStore:
             commands=dump(commands_to_json(hello.commands)),
         )
 
+    async def due_schedules(self, limit: int) -> tuple[datetime, Sequence[Schedule]]:
+        """The time, and schedules of all tenants whose `next_at` has come."""
+        rows = await self.database.fetch(SCHEDULES["due_schedules"], limit=limit)
+        if not rows:
+            return (await self.load([], [])).now, ()
+        return rows[0]["now"], [schedule_of(row) for row in rows]
+
+    async def move_schedule(self, move: ScheduleMove) -> None:
+        """On to its next time, unless somebody else was there since it was seen."""
+        await self.database.fetch(
+            SCHEDULES["move_schedule"],
+            tenant=move.tenant,
+            name=move.name,
+            seen=move.seen,
+            next_at=move.next_at,
+            last_at=move.last_at,
+            last_saga_id=move.last_saga_id,
+            last_problem=move.last_problem,
+        )
+
+    async def keep_circuit(self, orchestrator: UUID, circuit: CircuitWrite) -> None:
+        """Show what this orchestrator thinks of a participant."""
+        await self.database.fetch(
+            LEASE["keep_circuit"],
+            orchestrator=orchestrator,
+            service=circuit.service,
+            state=circuit.state,
+            bad=circuit.bad,
+            looked_at=circuit.looked_at,
+            pause_s=circuit.pause_s,
+        )
+
     async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:
         """What participants' instances say of their commands, oldest first."""
-        rows = await self._database.fetch(LEASE["hellos"])
+        rows = await self.database.fetch(LEASE["hellos"])
         return [commands_from_json(json.loads(row["commands"])) for row in rows]
 
     async def keep_signal(self, signal: EarlySignal, most: int) -> KnownStart | Kept:
         """Keep a signal, then look for its saga."""
-        return await signals.keep(self._database, signal, most)
+        return await signals.keep(self.database, signal, most)
 
     async def ready_signals(
         self, starts: Sequence[StartKey] | None, limit: int
     ) -> Sequence[ReadySignal]:
         """Kept signals whose start is there."""
-        return await signals.ready(self._database, starts, limit)
+        return await signals.ready(self.database, starts, limit)
 
     async def settle_signals(self, settled: Sequence[SettledSignal]) -> None:
         """Delete what its saga has recorded, or refused for good."""
-        await signals.settle(self._database, settled)
+        await signals.settle(self.database, settled)
 
     async def drop_signals(self, kept_s: float) -> int:
         """Delete what has been kept for longer."""
-        return await signals.drop_old(self._database, kept_s)
+        return await signals.drop_old(self.database, kept_s)
 
     async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
         """Version and document; None asks for the newest, of those that take starts if any does."""
-        row = await self._database.row(ADMIN["definition"], name=name, version=version)
+        row = await self.database.row(ADMIN["definition"], name=name, version=version)
         return None if row is None else (row["version"], json.loads(row["document"]))
 
     async def is_retired(self, name: str, version: int) -> bool:
         """Whether a version takes no new starts."""
-        row = await self._database.row(ADMIN["is_retired"], name=name, version=version)
+        row = await self.database.row(ADMIN["is_retired"], name=name, version=version)
         return row is not None and row["retired"]
 
 

@@ -2,6 +2,8 @@
 
 A file holds statements that each begin with a line `-- name: <name>`. Parameters are written
 `:name` and become the positional ones of the driver, in the order of their first appearance.
+Lines between `-- with <part>:` and `-- end` make a second statement, `<name>_with_<part>`; the
+first goes without them.
 """
 
 import re
@@ -11,6 +13,7 @@ from importlib import resources
 from typing import Any, Final
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_PART: Final = re.compile(r"^-- with (\w+):\n(.*?)^-- end\n", re.MULTILINE | re.DOTALL)
 _COMMENT: Final = re.compile(r"\s*--.*$", re.MULTILINE)
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 
@@ -31,7 +34,13 @@ class Query:
 def parse(source: str) -> dict[str, Query]:
     """All statements of one file."""
     pieces = _NAME.split(source)
-    return {name: _query(name, body) for name, body in zip(pieces[1::2], pieces[2::2], strict=True)}
+    found: dict[str, Query] = {}
+    for name, body in zip(pieces[1::2], pieces[2::2], strict=True):
+        found[name] = _query(name, _PART.sub("", body))
+        for part in _PART.finditer(body):
+            whole = f"{name}_with_{part[1]}"
+            found[whole] = _query(whole, body)
+    return found
 
 
 def load(file: str) -> dict[str, Query]:

@@ -15,12 +15,13 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from amends_contracts.messages import CommandInfo, Json
-from amends_contracts.names import SagaId, StepPath
+from amends_contracts.names import SagaId
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.store import queries
 from amends_orchestrator.store.database import Database
 from amends_orchestrator.store.hello import commands_from_json
+from amends_orchestrator.store.rows import journal_row
 
 SQL: Final = queries.load("reads")
 COUNT_MAX: Final = 10_000
@@ -121,6 +122,31 @@ class OutboxRow:
     oldest_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRow:
+    """A pool of permits for which somebody waits."""
+
+    pool: str
+    waiting: int
+    """Counted up to `COUNT_MAX`."""
+    at_work: int
+    unheard_s: float | None
+    """For how long the oldest grant, of whatever pool, has not been heard by its saga."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitRow:
+    """A participant that is held off."""
+
+    service: str
+    open: bool
+    """False: one attempt is out to see whether it answers."""
+    bad: int
+    looked_at: int
+    since_s: float
+    """Since the latest change."""
+
+
 class Reads:
     """Short reads. Every method may raise StoreUnavailable."""
 
@@ -207,7 +233,7 @@ class Reads:
             until_seq=_SEQ_MAX if until_seq is None else until_seq,
             limit=limit,
         )
-        return [_journal_row(r) for r in rows]
+        return [journal_row(r) for r in rows]
 
     async def counts(self, tenant: str) -> Mapping[SagaStatus, int]:
         """A tenant's sagas by status, each counted up to `COUNT_MAX`."""
@@ -246,6 +272,15 @@ class Reads:
         rows = await self._database.fetch(SQL["partitions"])
         return [PartitionRow(**dict(r)) for r in rows]
 
+    async def pools(self) -> Sequence[PoolRow]:
+        """Where steps wait for permits."""
+        rows = await self._database.fetch(SQL["pools"], at_most=COUNT_MAX)
+        return [PoolRow(**dict(row)) for row in rows]
+
+    async def circuits(self) -> Sequence[CircuitRow]:
+        """Participants that are held off because they do not answer."""
+        return [CircuitRow(**dict(row)) for row in await self._database.fetch(SQL["circuits"])]
+
     async def outbox(self) -> Sequence[OutboxRow]:
         """Messages the broker has not taken, by orchestrator, longest waiting first."""
         rows = await self._database.fetch(SQL["outbox"])
@@ -272,18 +307,6 @@ def _saga(row: asyncpg.Record) -> SagaRow:
         ended_at=row["ended_at"],
         wake_at=row["wake_at"],
         state=None if state is None else json.loads(state),
-    )
-
-
-def _journal_row(row: asyncpg.Record) -> JournalRow:
-    step = row["step"]
-    return JournalRow(
-        seq=row["seq"],
-        at=row["at"],
-        kind=row["kind"],
-        step=None if step is None else StepPath(step),
-        attempt=row["attempt"],
-        data=json.loads(row["data"]),
     )
 
 
