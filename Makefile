@@ -14,7 +14,7 @@ UNIT := -m "not servers and not slow and not browser"
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
-.PHONY: help env lock check style types boundaries unit test servers demo bench sim model clean
+.PHONY: help env lock check style types boundaries unit test servers demo drill bench sim model clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -60,6 +60,9 @@ servers: env  ## what the tests need beside the environment: RabbitMQ, Chromium,
 
 demo: env  ## book-trip three times: success, undone, killed and resumed
 	$(BIN)/amends demo
+
+drill: env  ## every fault at every step of the examples, undone; one line of JSON last
+	$(BIN)/amends drill book-trip --fresh --brief
 
 sim: env  ## N=20000 random schedules through the simulator, FROM=0
 	$(BIN)/amends sim --count $(or $(N),20000) --from $(or $(FROM),0)

@@ -209,6 +209,8 @@ class CommandInfo:
     output: Json = None
     compensation: str | None = None
     probe: bool = False
+    drill: str | None = None
+    """What it acts on in drills ("Stripe's test mode"); None: it takes no part in them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +222,7 @@ class Hello:
     commands: Mapping[str, CommandInfo]
     sdk: str | None = None
     accepts: frozenset[str] = frozenset()
-    """`batch`, `ref`."""
+    """`batch`, `ref`, `drill`."""
     horizon: str | None = None
     """ISO 8601 duration for which rows are kept, if the participant purges by itself."""
 

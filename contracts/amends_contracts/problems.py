@@ -24,6 +24,10 @@ class ProblemType(StrEnum):
     UNKNOWN_COMMAND = "amends:unknown-command"
     UNSUPPORTED = "amends:unsupported"
     INVALID_INPUT = "amends:invalid-input"
+    DRILL_REFUSED = "amends:drill-refused"
+    """A command of a drill, at a participant that takes no part in drills with it."""
+    DRILLED = "amends:drilled"
+    """It failed because a drill asked for it."""
     CRASHED = "amends:crashed"
     """A handler outside `transactional` raised: the effect is in doubt."""
     # of the engine, about a step

@@ -38,7 +38,7 @@ async def tables() -> None:
     await prepare("flights", os.environ["AMENDS_DATABASE_URL"])
 
 
-@app.action(ReserveFlight)
+@app.action(ReserveFlight, drill="its own seats, held for a moment")
 async def reserve(cmd: ReserveFlight, tx: AsyncConnection, effect: Effect) -> Seat:
     """Hold the first free seat; the barrier commits with it."""
     await work()

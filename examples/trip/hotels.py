@@ -38,7 +38,7 @@ async def tables() -> None:
     await prepare("hotels", os.environ["AMENDS_DATABASE_URL"])
 
 
-@app.action(BookHotel)
+@app.action(BookHotel, drill="its own rooms, held for a moment")
 async def book(cmd: BookHotel, tx: AsyncConnection, effect: Effect) -> Room:
     """Hold the first free room for the whole stay."""
     await work()

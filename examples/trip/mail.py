@@ -41,7 +41,7 @@ async def disconnect() -> None:
         await server.dispose()
 
 
-@app.action(SendMail)
+@app.action(SendMail, drill="a table that stands for the mail server")
 async def send(cmd: SendMail, effect: Effect) -> Sent:
     """Hand the mail over under our key."""
     await work()

@@ -52,7 +52,7 @@ async def tables() -> None:
     await prepare("payments", os.environ["AMENDS_DATABASE_URL"])
 
 
-@app.action(ChargeCard)
+@app.action(ChargeCard, drill="its own accounts, of the traveller named in the input")
 async def charge(cmd: ChargeCard, tx: AsyncConnection, effect: Effect) -> Receipt:
     """Take the money, or decline."""
     await work()

@@ -49,6 +49,8 @@ class Registration:
     action: Bound | None = None
     compensation: Bound | None = None
     probe: Bound | None = None
+    drill: str | None = None
+    """What the action acts on in drills; None: it is not run in them."""
 
     @property
     def compensation_name(self) -> str:
@@ -72,12 +74,14 @@ class Participant:
         self._undone_by: dict[str, str] = {}
         """Name by which an undo is asked for -> name of the action's command."""
 
-    def action(self, command: type[Command[Out]]) -> Register[Out]:
+    def action(self, command: type[Command[Out]], *, drill: str | None = None) -> Register[Out]:
         """The handler that brings the command's effect about; it returns the output.
 
         It may take `cmd`, `effect` and, if transactional, `tx`, in any order, by annotation.
+        `drill`: what it acts on in drills ("Stripe's test mode"), which `effect.drill` tells it to;
+        a command that says nothing is never run in one.
         """
-        return self._register(command, Role.ACTION)
+        return self._register(command, Role.ACTION, drill=drill)
 
     def compensation(self, command: type[Command[Any]]) -> Register[None]:
         """The handler that takes the effect back; called only where it is, or may be, there.
@@ -130,7 +134,9 @@ class Participant:
     def hello(self, instance: str, accepts: Iterable[str] = ()) -> Hello:
         """What this instance says of itself. Every command can be probed: the barrier knows."""
         commands = {
-            r.spec.name: replace(r.spec.info(), compensation=self._announced(r), probe=True)
+            r.spec.name: replace(
+                r.spec.info(), compensation=self._announced(r), probe=True, drill=r.drill
+            )
             for r in self.registered()
             if r.action is not None
         }
@@ -169,7 +175,9 @@ class Participant:
     def _announced(self, registration: Registration) -> str | None:
         return None if registration.compensation is None else registration.compensation_name
 
-    def _register(self, command: type[Command[Any]], role: Role) -> Any:
+    def _register(
+        self, command: type[Command[Any]], role: Role, *, drill: str | None = None
+    ) -> Any:
         spec = spec_of(command)
         if service_of(spec.name) != self.service:
             raise BadHandler(
@@ -190,6 +198,8 @@ class Participant:
                         f" give {command.__name__} a compensation name of its own"
                     )
             handlers: dict[str, Any] = {role.value: bound}
+            if drill is not None:
+                handlers["drill"] = drill
             self._commands[spec.name] = replace(known, **handlers)
             return handler
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
 from amends_contracts import messages
+from amends_contracts.drill import is_drill
 from amends_contracts.names import Key, SagaId
 
 TOKENS_MAX: Final = 2**53
@@ -35,6 +36,8 @@ class Effect:
     """Proof that the orchestrator asked for this key."""
     definition: str | None = None
     """`book-trip@3`."""
+    drill: bool = False
+    """It is part of a drill: act on the sandbox that this command was declared with."""
     begun_before: bool = False
     """Another process began it under this key and died: what that has used is not known."""
     _usage: messages.Usage | None = field(default=None, repr=False)
@@ -123,5 +126,6 @@ def effect_of(
         deadline=command.deadline,
         token=command.token,
         definition=command.definition,
+        drill=is_drill(command),
         _progress=progress,
     )

@@ -92,6 +92,7 @@ def _info(commands: Members, service: str, name: str) -> CommandInfo:
         output=_schema(members, "output"),
         compensation=members.optional_text("compensation"),
         probe=members.flag("probe"),
+        drill=members.optional_text("drill"),
     )
 
 
@@ -109,4 +110,6 @@ def _info_to_json(info: CommandInfo) -> dict[str, Any]:
         body["compensation"] = info.compensation
     if info.probe:
         body["probe"] = True
+    if info.drill is not None:
+        body["drill"] = info.drill
     return body

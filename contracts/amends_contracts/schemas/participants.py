@@ -52,6 +52,7 @@ _COMMAND_HEADERS: Final[Schema] = {
             "amends-token": _HEADER_TEXT,
             "amends-definition": _HEADER_TEXT,
             "amends-tenant": _HEADER_TEXT,
+            "amends-drill": _HEADER_TEXT,
             **_TRACE,
         },
         closed=False,
@@ -71,6 +72,7 @@ _INFO: Final = record(
         "output": {"type": ["object", "null"], "description": "JSON Schema of the output"},
         "compensation": COMMAND,
         "probe": {"type": "boolean"},
+        "drill": TEXT,
     },
     closed=False,
 )

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from amends_contracts.documents import definition_digest, dump_definition
 from amends_contracts.plan import Plan
+from amends_contracts.topology import Topology
 from amends_orchestrator.cli import output, service
 from amends_orchestrator.cli.exits import CliError, Exit
 from amends_orchestrator.cli.plan_source import from_plan, import_file, import_module, plans_in
@@ -121,7 +122,8 @@ async def _running(
     participants: Sequence[Any], broker: MemoryBroker, settings: Settings
 ) -> AsyncGenerator[None]:
     """The participants' runtimes, each over the same broker; drained at the end."""
-    runtimes = [await _runtime(app, broker, settings) for app in participants]
+    url = settings.database_url.get_secret_value()
+    runtimes = [await runtime_of(app, broker, settings.topology, url) for app in participants]
     tasks = [asyncio.ensure_future(runtime.run()) for runtime in runtimes]
     try:
         yield
@@ -131,17 +133,20 @@ async def _running(
         await asyncio.gather(*tasks)
 
 
-async def _runtime(app: Any, broker: MemoryBroker, settings: Settings) -> Runtime:
+async def runtime_of(
+    app: Any, broker: MemoryBroker, topology: Topology, database_url: str, **more: Any
+) -> Runtime:
+    """A participant over the in-process broker, its tables made; `more` settings of its own."""
     # By name: the orchestrator does not depend on amends-participants, only this mode uses both.
     sdk: Any = importlib.import_module("amends_participants.runtime")
     store: Any = importlib.import_module("amends_participants.barrier.store")
     database: Any = importlib.import_module("amends_participants.runtime.database")
-    chosen = sdk.ParticipantSettings(database_url=settings.database_url, prefix=settings.prefix)
+    chosen = sdk.ParticipantSettings(database_url=database_url, prefix=topology.prefix, **more)
     opened = database.Database.connect(chosen, app.service)
     async with opened.engine.begin() as connection:
         await store.create_tables(connection)
     await opened.close()
-    transport = MemoryParticipantTransport(broker, settings.topology)
+    transport = MemoryParticipantTransport(broker, topology)
     return sdk.Runtime(app, transport, chosen)
 
 

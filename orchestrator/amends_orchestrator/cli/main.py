@@ -15,6 +15,7 @@ from amends_orchestrator.cli import (
     dev,
     doctor,
     draw,
+    drill,
     keys,
     migrate,
     new,
@@ -72,6 +73,7 @@ for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, 
 for _command in (serve.serve, migrate.migrate, archive.archive, doctor.doctor, sim.sim):
     app.command(rich_help_panel=_SERVICE)(_command)
 app.command(rich_help_panel=_SERVICE)(conform.conform)
+app.add_typer(drill.drills, name="drill", rich_help_panel=_OPERATE)
 app.add_typer(keys.keys, name="keys", rich_help_panel=_SERVICE)
 
 

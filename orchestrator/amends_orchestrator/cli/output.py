@@ -47,6 +47,12 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+def print_line(value: Any) -> None:
+    """One line of JSON, wherever it goes."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
 def print_error(error: CliError, as_json: bool) -> None:
     """Say on stderr what is wrong and what to do."""
     if as_json:

@@ -23,6 +23,11 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
+def database_of(url: str) -> str:
+    """The name of its database."""
+    return urlsplit(url).path.lstrip("/")
+
+
 def without_password(url: str) -> str:
     """The URL as it may be printed."""
     parts = urlsplit(url)

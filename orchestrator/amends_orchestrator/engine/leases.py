@@ -78,10 +78,13 @@ class Leases:
 
     async def run(self) -> None:
         """Renew the lease and wake sagas until cancelled; waits for the database alone."""
-        while True:
-            self._holdings.looking()
-            await self._renew()
-            await self._holdings.next_look()
+        try:
+            while True:
+                self._holdings.looking()
+                await self._renew()
+                await self._holdings.next_look()
+        finally:
+            self._stop_lapse()
 
     async def follow(self) -> None:
         """Consume what the lease says, until cancelled; the broker may make this wait."""

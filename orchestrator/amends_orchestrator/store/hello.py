@@ -12,6 +12,7 @@ def commands_to_json(commands: Mapping[str, CommandInfo]) -> Json:
     for name, info in commands.items():
         entry: dict[str, Json] = {"effect": info.effect.value, "reversal": info.reversal.value}
         optional = {"input": info.input, "output": info.output, "compensation": info.compensation}
+        optional["drill"] = info.drill
         entry |= {key: value for key, value in optional.items() if value is not None}
         if info.probe:
             entry["probe"] = True
@@ -36,4 +37,5 @@ def _info(entry: Json) -> CommandInfo:
         output=entry.get("output"),
         compensation=entry.get("compensation"),
         probe=entry.get("probe", False),
+        drill=entry.get("drill"),
     )

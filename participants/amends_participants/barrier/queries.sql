@@ -179,6 +179,10 @@ UPDATE amends_intent SET instance = $2,
 FROM dead WHERE amends_intent.key = dead.key
 RETURNING amends_intent.key, amends_intent.started, amends_intent.takeovers, amends_intent.command
 
+-- name: disown_intent
+-- A drill says that its instance has died: it belongs to one that has no lease.
+UPDATE amends_intent SET instance = gen_random_uuid() WHERE key = $1 AND instance = $2
+
 -- name: put_reply
 -- A reply whose delivery was acknowledged before the work was done.
 INSERT INTO amends_reply (service, instance, message) VALUES ($1, $2, $3) RETURNING id

@@ -303,6 +303,11 @@ async def join_intent(conn: AsyncConnection, key: Key, attempt: int, message: Am
     await _run(conn, "join_intent", key, attempt, dump_messages([message]))
 
 
+async def disown_intent(conn: AsyncConnection, key: Key, instance: UUID) -> None:
+    """Let an intent look as if its process had died."""
+    await _run(conn, "disown_intent", key, instance)
+
+
 async def take_own_intent(
     conn: AsyncConnection, key: Key, instance: UUID
 ) -> tuple[int, AmqpMessage] | None:

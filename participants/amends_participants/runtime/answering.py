@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 from amends_contracts.amqp import AmqpMessage
+from amends_contracts.drill import is_drill
 from amends_contracts.messages import JSON_TYPE, Command, Effect
 from amends_contracts.names import Key, Op, service_of
 from amends_contracts.problems import ProblemType
@@ -79,6 +80,8 @@ class Answering:
             return None
         if registration is None or registration.spec.effect is not Effect.TRANSACTIONAL:
             return None
+        if is_drill(command):  # what goes wrong with it is its own alone
+            return None
         return registration if self._refused(command, registration) is None else None
 
     async def answer(self, command: Command, span: Span, acknowledge: Acknowledge) -> Answer | None:
@@ -136,7 +139,7 @@ class Answering:
             return refusal(ProblemType.UNSUPPORTED, f"a body of type {command.content_type}")
         if command.op is Op.COMPENSATION and registration.compensation is None:
             return _unsupported(command)
-        return None
+        return self._scope.drilling.refusal(command, registration)
 
     async def _in_transaction(self, registration: Registration, command: Command) -> Answer | None:
         undo = _is_undo(command)

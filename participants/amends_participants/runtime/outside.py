@@ -29,6 +29,7 @@ from amends_participants.effects import Effect, effect_of
 from amends_participants.outcomes import SUCCEEDED, refusal, unknown
 from amends_participants.runtime import invoke, passive
 from amends_participants.runtime.database import is_contention
+from amends_participants.runtime.drilling import Died, Drilling
 from amends_participants.runtime.invoke import Ended
 from amends_participants.runtime.replies import reply_message
 from amends_participants.runtime.scope import Scope
@@ -40,6 +41,7 @@ CRASHED: Final = unknown(
 CRASHED_ABSENT: Final = refusal(
     ProblemType.CRASHED, "the process ended at work; a look found no effect", retryable=True
 )
+CALM: Final = Drilling()
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -93,13 +95,26 @@ async def work(
             answer = CRASHED
         elif job.revived is Revival.REFUSE:
             answer = passive.CLOSED
-        elif job.command.op is Op.ACTION:
-            answer = await _act(job, effect)
         else:
-            answer = await _undo(scope, job, effect)
+            answer = await _made(scope, job, effect)
     except Ended as ended:
         answer = replace(ended.answer, usage=effect.usage)
+    except Died:
+        await transact_surely(scope, lambda tx: store.disown_intent(tx, job.key, scope.instance))
+        raise
     return await transact_surely(scope, lambda tx: _settle(scope, tx, job, answer, trace))
+
+
+async def _made(scope: Scope, job: Job, effect: Effect) -> Answer:
+    """Make the effect; what a drill has ordered happens the first time alone."""
+    drilling = scope.drilling if job.revived is None else CALM
+    drilling.before(job.command)
+    if job.command.op is Op.ACTION:
+        answer = await _act(job, effect)
+    else:
+        answer = await _undo(scope, job, effect)
+    drilling.after(job.command)
+    return answer
 
 
 async def transact_surely(scope: Scope, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:

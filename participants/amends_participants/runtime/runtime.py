@@ -28,6 +28,7 @@ from amends_contracts.codec import (
     decode_command,
     is_batch,
 )
+from amends_contracts.drill import is_drill
 from amends_contracts.messages import JSON_TYPE, Effect
 from amends_contracts.topology import Queue, Topology
 from amends_participants.app import Participant
@@ -35,6 +36,7 @@ from amends_participants.barrier import store
 from amends_participants.barrier.rules import Answer
 from amends_participants.runtime.answering import Answering, problem_type
 from amends_participants.runtime.database import Database
+from amends_participants.runtime.drilling import Drilling
 from amends_participants.runtime.outside import Job
 from amends_participants.runtime.publishing import publish_surely
 from amends_participants.runtime.replies import packed, reply_message
@@ -83,6 +85,7 @@ class Runtime:
             settings=settings,
             instance=uuid4(),
             now=now,
+            drilling=Drilling(settings.drill_secret, exits=settings.drill_exit),
         )
         self._tracing.watch(self.scope.database.engine)
         topology, service = self.scope.topology, app.service
@@ -218,11 +221,17 @@ class Runtime:
             if is_batch(message):
                 self._take_all(delivery, decode_batch(message, self.scope.topology))
             else:
-                command = decode_command(message)
-                self._put(Taken(Hold(delivery.tag), message, command, self._tracing))
+                self._put(self._taken(Hold(delivery.tag), message))
         except WireError as error:
             log.warning("rejected a message of %s: %s", delivery.queue, error.reason)
             self.begin(self._transport.reject(delivery.tag, error.reason))
+
+    def _taken(self, hold: Hold, message: AmqpMessage) -> Taken:
+        """A command in hand, with the order of a drill if that is for us. Raises WireError."""
+        command = decode_command(message)
+        if is_drill(command):
+            command = self.scope.drilling.admitted(command)
+        return Taken(hold, message, command, self._tracing)
 
     def _take_all(self, delivery: Delivery, members: Sequence[AmqpMessage | BadMember]) -> None:
         """Begin with what is in an envelope; what is bad in it goes to the dead letters alone."""
@@ -239,11 +248,9 @@ class Runtime:
                 self.begin(self._bury(hold, letter, member.reason))
                 continue
             try:
-                command = decode_command(member)
+                taken.append(self._taken(hold, member))
             except WireError as error:
                 self.begin(self._bury(hold, member, error.reason))
-            else:
-                taken.append(Taken(hold, member, command, self._tracing))
         if delivery.redelivered:
             self.begin(self._one_by_one(taken))
         else:

@@ -1,13 +1,14 @@
 """What all parts of one runtime share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
 from amends_contracts.topology import Topology
 from amends_participants.app import Participant
 from amends_participants.runtime.database import Database
+from amends_participants.runtime.drilling import Drilling
 from amends_participants.runtime.settings import ParticipantSettings
 
 
@@ -27,6 +28,7 @@ class Scope:
     instance: UUID
     """Of this run of the process: leases, intents and unconfirmed replies carry it."""
     now: Callable[[], datetime] = clock
+    drilling: Drilling = field(default_factory=Drilling)
 
     @property
     def service(self) -> str:

@@ -5,6 +5,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from amends_contracts.drill import SECRET_CHARS_MIN
+
 
 class ParticipantSettings(BaseSettings):
     """Every limit and interval of the runtime, with its default."""
@@ -49,6 +51,12 @@ class ParticipantSettings(BaseSettings):
     the 5 s are for clocks that differ."""
     create_tables: bool = True
     """Create the barrier's tables at start where they are missing."""
+    drill_secret: Annotated[SecretStr | None, Field(min_length=SECRET_CHARS_MIN)] = None
+    """Takes part in drills that are signed with it (docs/drills.md); without, their actions are
+    refused."""
+    drill_exit: bool = False
+    """Where a drill kills a participant, end this process for real (137): something starts it
+    again. Otherwise only the delivery is lost and comes again."""
     health_port: int | None = None
     """Port of `/healthz` and `/readyz`; off by default."""
     health_host: str = "127.0.0.1"

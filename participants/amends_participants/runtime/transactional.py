@@ -42,14 +42,23 @@ async def perform_action(
 ) -> Answer | None:
     """Answer an action, running its handler if it is its turn; None: another one will answer."""
 
+    made = False
+
     async def produce(tx: AsyncConnection, _: Row | None) -> Answer:
+        nonlocal made
         if passive.is_expired(scope, command):
             raise Ended(passive.EXPIRED)
-        return await invoke.act(registration, command, effect_of(command), tx)
+        scope.drilling.before(command)
+        answer = await invoke.act(registration, command, effect_of(command), tx)
+        made = True
+        return answer
 
-    return await _until_settled(
+    answer = await _until_settled(
         scope, lambda tx, make: action_in(scope, tx, command, make), produce, passive.PROGRESS
     )
+    if made:
+        scope.drilling.after(command)
+    return answer
 
 
 async def perform_compensation(
@@ -57,16 +66,25 @@ async def perform_compensation(
 ) -> Answer | None:
     """Answer a compensation, undoing what is there."""
 
-    async def produce(tx: AsyncConnection, action: Row | None) -> Answer:
-        effect = effect_of(command)
-        return await invoke.undo(registration, command, effect, output_of(action), tx)
+    made = False
 
-    return await _until_settled(
+    async def produce(tx: AsyncConnection, action: Row | None) -> Answer:
+        nonlocal made
+        effect = effect_of(command)
+        answer = await invoke.undo(registration, command, effect, output_of(action), tx)
+        scope.drilling.at_the_end(command)
+        made = True
+        return answer
+
+    answer = await _until_settled(
         scope,
         lambda tx, make: compensation_in(scope, tx, command, make),
         produce,
         passive.RUNNING,
     )
+    if made:
+        scope.drilling.after(command)
+    return answer
 
 
 async def refuse(scope: Scope, command: Command, answer: Answer) -> Answer | None:

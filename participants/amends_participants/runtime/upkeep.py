@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 from amends_contracts.codec import encode_hello
+from amends_contracts.drill import ENABLED
 from amends_contracts.names import Key
 from amends_participants.barrier import store
 from amends_participants.runtime import outside
@@ -75,6 +76,8 @@ class Upkeep:
 
     async def _hello(self) -> None:
         accepts = {BATCH} if self._scope.settings.envelopes else set[str]()
+        if self._scope.drilling.enabled:
+            accepts.add(ENABLED)
         hello = self._scope.app.hello(str(self._scope.instance), accepts)
         message = encode_hello(hello, self._scope.topology)
         await self._transport.publish([message], self._scope.settings.publish_timeout_s)

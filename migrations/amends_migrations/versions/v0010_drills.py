@@ -1,0 +1,13 @@
+"""The record of drills."""
+
+from amends_migrations.sql import run_file
+
+revision = "0010"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the tables; prose and SQL are in the file."""
+    run_file("v0010_drills.sql")
