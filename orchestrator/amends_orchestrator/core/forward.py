@@ -28,10 +28,13 @@ from amends_orchestrator.core.plan import (
     Node,
     ParallelNode,
     RepeatNode,
+    ReviewNode,
     Sequence,
     WaitNode,
     path_of,
 )
+from amends_orchestrator.core.reviewing import ask, holds_back, shown_in
+from amends_orchestrator.core.reviews import ReviewStage
 from amends_orchestrator.core.savepoints import go_alternatives
 from amends_orchestrator.core.state import Doing, StepState, StepStatus
 from amends_orchestrator.core.waits import enter_wait, go_wait
@@ -77,6 +80,8 @@ def _visit(work: Work, node: Node, prefix: str) -> bool:
         return _action(work, node, path, step)
     if isinstance(node, AwaitNode):
         return _await(work, node, path, step)
+    if isinstance(node, ReviewNode):
+        return _review(work, node, path, step)
     if not _enter(work, node, path, step):
         return False
     entered = work.draft.steps.get(path)
@@ -128,7 +133,8 @@ def _action(work: Work, node: ActionNode, path: StepPath, step: StepState | None
     op = step.action
     if op.due is not None and op.due <= work.now:
         if op.doing is Doing.BACKOFF:
-            if step.input_seq or _holds(work, node, path):  # an operator retries its condition
+            begun = step.input_seq or step.review.seq
+            if begun or _holds(work, node, path):  # an operator retries its condition
                 dispatch(work, node, path)
         elif op.doing is Doing.DOUBT:
             send_probe(work, node, path, undo=False)
@@ -144,13 +150,17 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     step = work.draft.steps.get(path)
     first = step is None or not step.input_seq
     value: Json | ExpressionError
-    if step is None or not step.input_seq:
-        value = work.evaluate(node.input, path)
-    else:
+    if step is not None and step.input_seq:
         value = work.action_input(step)
+    elif step is not None and step.review.stage is ReviewStage.APPROVED:
+        value = shown_in(work, step.review)
+    else:
+        value = work.evaluate(node.input, path)
     body = render(value, "the input")
     if isinstance(body, Problem):
         fail(work, node, path, body, via="engine")
+        return
+    if first and holds_back(work, node, path, value, body):
         return
     attempt = 1
     if step is not None:
@@ -182,6 +192,13 @@ def _await(work: Work, node: AwaitNode, path: StepPath, step: StepState | None) 
         begin_awaiting(work, node, path)
     if work.onward(path):
         take_signal(work, node, path)
+    return _is_done_now(work, path)
+
+
+def _review(work: Work, node: ReviewNode, path: StepPath, step: StepState | None) -> bool:
+    begins = step is None or step.status is StepStatus.RETRYING  # an operator has it begin anew
+    if begins and _holds(work, node, path):
+        ask(work, node, path)
     return _is_done_now(work, path)
 
 

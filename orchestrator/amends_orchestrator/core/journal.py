@@ -15,6 +15,13 @@ from amends_contracts.messages import ActionOutcome, Json
 from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import Problem
 from amends_orchestrator.core import journal_loops, journal_operator
+from amends_orchestrator.core.journal_reviews import (
+    ReviewApproved,
+    ReviewDecided,
+    ReviewExpired,
+    ReviewRequested,
+    StepReviewed,
+)
 from amends_orchestrator.core.journal_signals import (
     SignalReceived,
     StepAwaiting,
@@ -470,6 +477,11 @@ Event: TypeAlias = (
     | StepWithdrawn
     | SignalReceived
     | StepAdopted
+    | StepReviewed
+    | ReviewRequested
+    | ReviewDecided
+    | ReviewExpired
+    | ReviewApproved
     | OperatorRetried
     | OperatorSkipped
     | OperatorResolved

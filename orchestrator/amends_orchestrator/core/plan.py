@@ -21,6 +21,7 @@ from amends_orchestrator.core.expressions import (
     Expressions,
     compile_template,
 )
+from amends_orchestrator.core.plan_reviews import Review, compile_review
 
 STEP_NAMES: Final = frozenset({"input", "steps", "saga"})
 UNDO_NAMES: Final = STEP_NAMES | {"action"}
@@ -73,6 +74,17 @@ class ActionNode:
     undo: Undo | None
     """There exactly if the action is compensatable."""
     compensable_for: timedelta | None
+    guard: Review | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReviewNode:
+    """A person approves, rejects or edits."""
+
+    id: str
+    when: CompiledTemplate | None
+    show: CompiledTemplate
+    review: Review
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,6 +184,7 @@ Node: TypeAlias = (
     | RepeatNode
     | AlternativesNode
     | WaitNode
+    | ReviewNode
 )
 Sequence: TypeAlias = tuple[Node, ...]
 
@@ -179,7 +192,7 @@ Sequence: TypeAlias = tuple[Node, ...]
 def children(node: Node) -> tuple[tuple[str, Sequence], ...]:
     """The named sequences under a node."""
     match node:
-        case ActionNode() | AwaitNode() | WaitNode():
+        case ActionNode() | AwaitNode() | WaitNode() | ReviewNode():
             return ()
         case ParallelNode():
             return node.branches
@@ -343,6 +356,8 @@ class _Compiler:
                 when = self.when(step.when, place.names)
                 ignore = step.on_timeout == "ignore"
                 return AwaitNode(step.id, when, step.event, step.timeout, ignore)
+            case document.Review():
+                return self.review(step, place.names)
             case _:
                 raise UnsupportedKind(step.id, step.kind)
 
@@ -399,6 +414,27 @@ class _Compiler:
             pivot=step.pivot,
             undo=self.undo(step, names) if reversal is Reversal.COMPENSATABLE else None,
             compensable_for=step.compensable_for,
+            guard=None if step.review is None else self.guard(step.review, step.command, names),
+        )
+
+    def guard(self, step: document.Guard, command: str, names: frozenset[str]) -> Review:
+        names = names | UNDO_NAMES  # `action.input` is the body that waits
+        return compile_review(
+            step,
+            command,
+            lambda value: self.template(value, names),
+            lambda text: self.condition(text, names),
+        )
+
+    def review(self, step: document.Review, names: frozenset[str]) -> ReviewNode:
+        made = compile_review(
+            step,
+            step.title,
+            lambda value: self.template(value, names),
+            lambda text: self.condition(text, names),
+        )
+        return ReviewNode(
+            step.id, self.when(step.when, names), self.template(step.show, names), made
         )
 
     def child(self, step: document.ChildSaga, names: frozenset[str]) -> ActionNode:

@@ -14,6 +14,7 @@ from amends_orchestrator.core.journal_rows import (
     failure_to_json,
 )
 from amends_orchestrator.core.packed import Packed, PackedSteps, in_loop, pack
+from amends_orchestrator.core.reviews import ReviewStage, ReviewState
 from amends_orchestrator.core.state import (
     IDLE,
     Asker,
@@ -81,6 +82,24 @@ def _loop_from_json(data: Json) -> LoopState:
     return LoopState(**_from_json(_LOOP, data))
 
 
+def _review_to_json(review: ReviewState) -> Json:
+    return _to_json(_REVIEW, review)
+
+
+def _review_from_json(data: Json) -> ReviewState:
+    return ReviewState(**_from_json(_REVIEW, data))
+
+
+_NAMES: Final[_Pair] = (list, tuple)
+_REVIEW: Final = _form(
+    ReviewState,
+    {
+        "stage": (str, ReviewStage),
+        "assignees": _NAMES,
+        "approved_by": _NAMES,
+        "valid_until": _TIME,
+    },
+)
 _LOOP: Final = _form(LoopState, {"interrupt_at": _TIME})
 _OP: Final = _form(
     OpState, {"doing": (str, Doing), "due": _TIME, "progress_at": _TIME, "sent_at": _TIME}
@@ -90,6 +109,7 @@ _STEP: Final = _form(
     {
         "action": (_op_to_json, _op_from_json),
         "undo": (_op_to_json, _op_from_json),
+        "review": (_review_to_json, _review_from_json),
         "loop": (_loop_to_json, _loop_from_json),
         "retained_until": _TIME,
     },

@@ -16,6 +16,7 @@ from amends_orchestrator.core.plan import (
     ParallelNode,
     Plan,
     RepeatNode,
+    ReviewNode,
     Sequence,
     WaitNode,
     path_of,
@@ -79,7 +80,7 @@ def _visit(
                 return order
             items.append(item)
             return order if item.residue else order + 1
-        case AwaitNode():
+        case AwaitNode() | ReviewNode():
             return order
         case ParallelNode():
             bodies = [(body, prefix) for _, body in node.branches]

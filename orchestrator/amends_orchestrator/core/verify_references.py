@@ -32,6 +32,7 @@ from amends_orchestrator.core.plan import (
 from amends_orchestrator.core.resolve import Commands, compensation_of, effect_of
 from amends_orchestrator.core.verify_loops import check_child_key
 from amends_orchestrator.core.verify_places import places_in
+from amends_orchestrator.core.verify_reviews import output_of
 from amends_orchestrator.core.verify_schemas import (
     ANYTHING,
     Missing,
@@ -80,6 +81,8 @@ class _Here:
     undo_output: Schema = field(default_factory=dict[str, Any])
     lenient: bool = True
     """`action.output` may be null here."""
+    guards: bool = False
+    """It stands in the review of an action: there is no output yet."""
 
 
 class References:
@@ -142,6 +145,9 @@ class References:
             case document.ChildSaga():
                 yield from self.child(step, at, _Here(visible, own))
                 visible[step.id] = _Visible(ANYTHING, None if sure else _OUTPUT)
+            case document.Review():
+                yield from self.review(step, at, _Here(visible, own))
+                visible[step.id] = _Visible(output_of(step), None if sure else _OUTPUT)
             case document.Await():
                 sure = sure and step.on_timeout != "ignore"
                 visible[step.id] = _Visible(ANYTHING, None if sure else _OUTPUT)
@@ -211,6 +217,8 @@ class References:
         info = self.commands.get(step.command)
         schema: Schema = info.input if info is not None and info.input else ANYTHING
         yield from self.value(step.input, f"{at}/input", here, schema)
+        if step.review is not None:
+            yield from self.guard(step.review, f"{at}/review", here, schema)
         undo = compensation_of(step, info)
         if undo is None or undo.input is None:
             return
@@ -235,6 +243,28 @@ class References:
             return
         yield from self.value(step.key, f"{at}/key", here, _TEXT)
         yield from check_child_key(step.key, f"{at}/key", here.around.names)
+
+    def review(self, step: document.Review, at: str, here: _Here) -> Iterator[FieldError]:
+        """What it shows, and to whom."""
+        yield from self.value(step.show, f"{at}/show", here, ANYTHING)
+        yield from self.value(step.title, f"{at}/title", here, _TEXT)
+        for name in ("assignees", "escalate_to"):
+            yield from self.value(list(getattr(step, name)), f"{at}/{name}", here, ANYTHING)
+
+    def guard(
+        self, guard: document.Guard, at: str, here: _Here, schema: Schema
+    ) -> Iterator[FieldError]:
+        """The same in a guard, which knows the body that waits as `action.input`."""
+        names = here.around.names | UNDO_NAMES
+        place = _Here(
+            here.visible, replace(here.around, names=names), undo_input=schema, guards=True
+        )
+        if guard.when is not None:
+            yield from self.condition(guard.when, f"{at}/when", place)
+        if guard.title is not None:
+            yield from self.value(guard.title, f"{at}/title", place, _TEXT)
+        for name in ("assignees", "escalate_to"):
+            yield from self.value(list(getattr(guard, name)), f"{at}/{name}", place, ANYTHING)
 
     # --- values
 
@@ -388,6 +418,8 @@ class References:
                 return schema_at(_FAILURE, tuple(rest))
             case ("action", "input", *rest):
                 return schema_at(here.undo_input, tuple(rest))
+            case ("action", "output", *_) if here.guards:
+                return Missing("output", ("input",))
             case ("action", "output", *rest):
                 return schema_at(here.undo_output, tuple(rest))
             case ("action", str(name), *_):

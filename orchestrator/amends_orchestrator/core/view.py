@@ -23,12 +23,14 @@ from amends_orchestrator.core.plan import (
     Node,
     Plan,
     RepeatNode,
+    ReviewNode,
     WaitNode,
     children,
     path_of,
 )
 from amends_orchestrator.core.state import Asker, Doing, Saga, StepState, StepStatus
 from amends_orchestrator.core.view_frames import kind_of, shortened
+from amends_orchestrator.core.view_reviews import review_of, waits_for
 
 NEEDS_OPERATOR: Final = "waits for an operator"
 
@@ -145,8 +147,13 @@ _ENDS = frozenset(
         Kind.STEP_LEFT,
         Kind.STEP_SIGNALLED,
         Kind.STEP_WITHDRAWN,
+        Kind.STEP_REVIEWED,
     }
 )
+_BEGINS = frozenset(
+    {Kind.STEP_DISPATCHED, Kind.STEP_ENTERED, Kind.STEP_AWAITING, Kind.REVIEW_REQUESTED}
+)
+_OUTPUTS = frozenset({Kind.STEP_SUCCEEDED, Kind.STEP_LATE, Kind.STEP_ADOPTED, Kind.STEP_REVIEWED})
 _UNDO_ENDS = frozenset({Kind.UNDO_SUCCEEDED, Kind.UNDO_FAILED})
 
 
@@ -165,9 +172,9 @@ def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
             story.undo_problem = data.get("problem", story.undo_problem)
             story.undo_ended_at = row.at if row.kind in _UNDO_ENDS else None
             continue
-        if row.kind in (Kind.STEP_DISPATCHED, Kind.STEP_ENTERED, Kind.STEP_AWAITING):
+        if row.kind in _BEGINS:
             story.started_at = story.started_at or row.at
-        if row.kind in (Kind.STEP_SUCCEEDED, Kind.STEP_LATE, Kind.STEP_ADOPTED):
+        if row.kind in _OUTPUTS:
             story.output = data.get("output")
         if "input" in data:
             story.input = data["input"]
@@ -207,6 +214,8 @@ class _Viewer:
             return self.wait(path, step) | place
         if isinstance(node, AwaitNode):
             return self.await_(node, path, step) | place
+        if isinstance(node, ReviewNode):
+            return self.review(path, step) | place
         below = list(self.below(node, prefix, path, step))
         counted = [c["status"] for c in below if c.get("chosen", True) and not c.get("failed")]
         data = {"path": path, "kind": kind_of(node), "attempt": 0, **place}
@@ -302,6 +311,7 @@ class _Viewer:
             "output": story.output,
             "compensation": None if step is None else _compensation(node, step, story),
             "compensable_until": None if step is None else _time(step.retained_until),
+            "review": None if step is None else review_of(self.saga, step),
         }
         return data | {name: value for name, value in optional.items() if value is not None}
 
@@ -324,6 +334,26 @@ class _Viewer:
         }
         return data | {name: value for name, value in optional.items() if value is not None}
 
+    def review(self, path: StepPath, step: StepState | None) -> dict[str, Json]:
+        story = self.stories.get(path) or _Story()
+        status = StepStatus.PENDING if step is None else step.status
+        data: dict[str, Json] = {
+            "path": path,
+            "kind": "review",
+            "status": status.value,
+            "attempt": 0,
+            "started_at": _time(story.started_at),
+            "ended_at": _time(story.ended_at),
+        }
+        waits = step is not None and step.review.is_open
+        optional = {
+            "reason": waits_for(step) if step is not None and waits else None,
+            "review": None if step is None else review_of(self.saga, step),
+            "problem": story.problem,
+            "output": story.output,
+        }
+        return data | {name: value for name, value in optional.items() if value is not None}
+
     def reason(self, node: ActionNode, step: StepState) -> str | None:
         """Why it stands where it stands, if that is not plain."""
         for op in (step.undo, step.action):
@@ -331,6 +361,8 @@ class _Viewer:
                 return f"undeliverable: nobody runs {node.service}"
             if op.doing is Doing.BLOCKED:
                 return NEEDS_OPERATOR
+            if op.doing is Doing.REVIEWING:
+                return waits_for(step)
             if op.doing in (Doing.BACKOFF, Doing.DOUBT) and self.saga.state.suspended:
                 return "the saga is suspended"
             if op.doing is Doing.BACKOFF and op.due is not None:

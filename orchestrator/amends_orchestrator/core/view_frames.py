@@ -14,6 +14,7 @@ from amends_orchestrator.core.plan import (
     Node,
     ParallelNode,
     RepeatNode,
+    ReviewNode,
     WaitNode,
 )
 from amends_orchestrator.core.state import StepStatus
@@ -52,6 +53,8 @@ def kind_of(node: Node) -> str:
             return "wait"
         case AwaitNode():
             return "await"
+        case ReviewNode():
+            return "review"
 
 
 def shortened(node: Json) -> Json:

@@ -7,6 +7,7 @@ from typing import Final
 from amends_contracts.names import StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core import journal as j
+from amends_orchestrator.core import journal_reviews as r
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.folding import Entry, Folded
 from amends_orchestrator.core.checker.history import Stored
@@ -235,6 +236,8 @@ def _due(entry: Entry) -> datetime | None:
             return _if(step.undo, Doing.BACKOFF)
         case j.StepLeft():
             return _if(step.action, Doing.WAITING)
+        case r.ReviewExpired():
+            return _if(step.action, Doing.REVIEWING)
         case j.UndoProbed():
             return _if(step.undo, Doing.DOUBT)
         case j.StepDoubted(problem=problem) | j.StepRetrying(problem=problem):

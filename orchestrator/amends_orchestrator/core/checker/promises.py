@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from amends_contracts.names import ENGINE, SagaId, StepPath
-from amends_orchestrator.core.checker import decisions, effects, inputs, messages
+from amends_orchestrator.core.checker import decisions, effects, inputs, messages, reviews
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.history import History
 from amends_orchestrator.core.plan import (
@@ -15,6 +15,7 @@ from amends_orchestrator.core.plan import (
     EachNode,
     ParallelNode,
     RepeatNode,
+    ReviewNode,
     WaitNode,
 )
 
@@ -31,7 +32,7 @@ PROMISES: Final[Mapping[int, str]] = {
     10: "the outbox is complete and sound",
     11: "duplicates, reordering and delay change nothing",
     12: "no saga is silent for ever",
-    13: "starts and requests are applied exactly once, or refused",
+    13: "starts, requests and decisions are applied exactly once, or refused",
     14: "timers are never early, attempts stay within their budget",
     15: "nothing of one tenant shows or acts in another",
 }
@@ -87,6 +88,7 @@ JUDGED: Final = (
     RepeatNode,
     AlternativesNode,
     WaitNode,
+    ReviewNode,
 )
 """Kinds of steps whose effects and order the rules know."""
 
@@ -124,6 +126,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(13, (), messages.starts_are_unique),
     Rule(13, ("asked",), messages.starts_are_answered_alike),
     Rule(13, ("asked",), messages.operators_leave_their_rows),
+    Rule(13, (), reviews.decisions_count_once),
+    Rule(13, (), reviews.what_runs_was_approved),
     Rule(14, (), decisions.no_timer_is_early),
     Rule(14, (), decisions.attempts_within_budget),
     Rule(14, (), decisions.loops_within_limits),

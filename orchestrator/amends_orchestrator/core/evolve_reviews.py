@@ -1,0 +1,77 @@
+"""What facts of reviews change; a part of `evolve`."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias, assert_never
+
+from amends_orchestrator.core.journal_reviews import (
+    ReviewApproved,
+    ReviewDecided,
+    ReviewExpired,
+    ReviewRequested,
+    StepReviewed,
+)
+from amends_orchestrator.core.reviews import ReviewStage, ReviewState
+from amends_orchestrator.core.state import IDLE, Doing, OpState, StepState, StepStatus
+
+if TYPE_CHECKING:
+    from amends_orchestrator.core.evolve import Draft
+
+ReviewEvent: TypeAlias = (
+    ReviewRequested | ReviewDecided | ReviewExpired | ReviewApproved | StepReviewed
+)
+
+
+def apply_review(
+    draft: "Draft", event: ReviewEvent, status: StepStatus, seq: int, at: datetime
+) -> None:
+    """Apply one of them; `status` is the step's after it."""
+    step = draft.steps.get(event.path) or StepState(status)
+    op, review = step.action, step.review
+    match event:
+        case ReviewRequested(digest=digest, assignees=assignees, due=due):
+            op = OpState(base=op.base, doing=Doing.REVIEWING, due=due, sent_at=at)
+            review = ReviewState(seq=seq, shown_seq=seq, digest=digest, assignees=assignees)
+            step = replace(step, problem=None)
+        case ReviewDecided():
+            review = _decided(review, event, seq)
+        case ReviewExpired(then=then, assignees=assignees, due=due):
+            if then == "escalate":
+                review = replace(review, assignees=assignees, escalated=True)
+                op = replace(op, due=due)
+            elif then == "reject":
+                review = replace(review, stage=ReviewStage.EXPIRED)
+        case ReviewApproved(valid_until=until):
+            review = replace(review, stage=ReviewStage.APPROVED, valid_until=until)
+            op = replace(op, doing=Doing.BACKOFF, due=at)
+        case StepReviewed():
+            op = IDLE
+            step = replace(step, output_seq=seq, known=True)
+        case _:
+            assert_never(event)
+    draft.steps[event.path] = replace(step, status=status, action=op, review=review)
+
+
+def _decided(review: ReviewState, event: ReviewDecided, seq: int) -> ReviewState:
+    match event.decision:
+        case "approve":
+            return replace(review, approved_by=(*review.approved_by, event.by))
+        case "reject":
+            return replace(review, stage=ReviewStage.REJECTED)
+        case "edit":
+            assert event.edited is not None, "an edit without a digest"
+            return replace(review, shown_seq=seq, digest=event.edited, approved_by=(event.by,))
+
+
+def withdrawn(step: StepState) -> StepState:
+    """The step asks nobody any more."""
+    if not step.review.is_open:
+        return step
+    return replace(step, review=replace(step.review, stage=ReviewStage.WITHDRAWN))
+
+
+def rolled_back(step: StepState) -> StepState:
+    """What the step's review had approved is undone."""
+    if step.review.stage is not ReviewStage.APPROVED:
+        return step
+    return replace(step, review=replace(step.review, stage=ReviewStage.ROLLED_BACK))
