@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+# How many processes share the whole suite. Each has servers of its own, some 400 MB.
+WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.complete
 OURS := contracts amqp migrations participants orchestrator .
@@ -51,7 +53,7 @@ unit: env
 	$(BIN)/pytest -q $(UNIT)
 
 test: servers style types boundaries  ## everything, as the CI does
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 servers: env  ## what the tests need beside the environment: RabbitMQ, Chromium, Java
 	@./.ci/servers

@@ -251,6 +251,10 @@ class Scenario:
     unanswered: list[Send]
     checked: bool = True
     """Whether every decision is checked against a replay of the whole journal."""
+    heard: list[tuple[datetime, Input | None, Decision | Refused]] = field(
+        default_factory=list[tuple[datetime, Input | None, Decision | Refused]]
+    )
+    """All that it was told, and what it answered; None is what started it."""
 
     def expect(
         self, command: str, *, op: Op | None = None, attempt: int | None = None, **body: Json
@@ -278,6 +282,7 @@ class Scenario:
         ):
             assert not answer.seqs & values.keys(), "asked twice for the same row"
             values |= {seq: self.rows[seq - 1].data for seq in answer.seqs}
+        self.heard.append((self.now, message, answer))
         if isinstance(answer, Decision):
             self.keep(answer, woke=isinstance(message, Woke))
         return answer
@@ -327,6 +332,7 @@ class Scenario:
         decision = self.undo(across_pivot=across_pivot)
         assert isinstance(decision, Decision), decision
         undo = Scenario(self.plan, decision.saga, self.now, [], [])
+        undo.heard.append((self.now, None, decision))
         undo.keep(decision)
         return undo
 
@@ -421,12 +427,17 @@ def check_decision(
             assert (send.path, side, send.attempt) in told, "intent before dispatch"
 
 
+def started_with(fields: Json) -> StartRequested:
+    """The start of every scenario, with this input."""
+    return StartRequested(key="order-1", input=fields, by="test")
+
+
 def given(what: Definition, **fields: Json) -> Scenario:
     """A saga that was just started."""
     plan = compile_plan(what, EXPRESSIONS)
-    request = StartRequested(key="order-1", input=fields, by="test")
-    decision = start(plan, IDENTITY, request, BEGAN)
+    decision = start(plan, IDENTITY, started_with(fields), BEGAN)
     assert isinstance(decision, Decision)
     scenario = Scenario(plan, decision.saga, BEGAN, [], [])
+    scenario.heard.append((BEGAN, None, decision))
     scenario.keep(decision)
     return scenario

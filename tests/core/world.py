@@ -506,11 +506,16 @@ def overdue(saga: Scenario) -> bool:
     return any(op.due is not None and op.due <= saga.now for op in ops)
 
 
+def input_by(chance: random.Random) -> dict[str, Json]:
+    """The input of a random saga."""
+    n = chance.randrange(3)
+    return {"n": n, "items": list(range(n + 1)), "maybe": [[1], None, 7][n]}
+
+
 def live(what: Definition, seed: int, steps: int) -> World:
     """A whole life: bad weather, then calm, then the promises."""
     chance = random.Random(seed)
-    n = chance.randrange(3)
-    world = World(given(what, n=n, items=list(range(n + 1)), maybe=[[1], None, 7][n]), chance)
+    world = World(given(what, **input_by(chance)), chance)
     world.collect()
     for _ in range(steps):
         world.step()

@@ -83,3 +83,22 @@ async def test_others_learn_of_it_within_moments() -> None:
         while isinstance(answer := await e.ask(f"after-{n}"), StartAnswer):
             n += 1
         assert answer == RETIRED
+
+
+async def test_what_a_newer_release_remembers_is_left_to_it() -> None:
+    """This one refuses the saga and writes nothing to it; the others go on."""
+    async with engine() as e:
+        e.participants.on("hotels.book", silent)
+        saga = await e.start("newer")
+        await e.until(lambda: "hotels.book action 1" in e.participants.ran())
+        row = e.store.sagas[saga]
+        newer = replace(row.stored, state=row.stored.state | {"dream": 1})
+        e.store.sagas[saga] = replace(row, stored=newer)
+        [waiting] = [c for c in e.participants.seen if c.type == "hotels.book"]
+        assert waiting.reply_to is not None
+        answer = encode_reply(reply(waiting, Outcome.SUCCEEDED, {}), waiting.reply_to, e.topology)
+        e.broker.publish(answer)
+        await e.until(lambda: e.orchestrator.counters.refused[ProblemType.ENGINE_FAULT] == 1)
+        e.participants.on("hotels.book", succeeded())
+        assert await e.ends(await e.start("other")) == "completed"
+        assert e.store.sagas[saga].stored == newer

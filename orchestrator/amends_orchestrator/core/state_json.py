@@ -58,12 +58,17 @@ def _to_json(form: _Form, value: Any) -> Json:
     return data
 
 
-def _from_json(form: _Form, data: Json) -> dict[str, Any]:
-    return {
+def _from_json(form: _Form, data: Json, *besides: str) -> dict[str, Any]:
+    """What is written, without the members `besides`; UnknownState for one that is not ours."""
+    values = {
         name: data[name] if decode is None else decode(data[name])
         for name, _, _, decode in form
         if name in data
     }
+    if len(values) + len(besides) != len(data):
+        unknown = data.keys() - values.keys() - set(besides)
+        raise UnknownState(f"members {sorted(unknown)} of a state are not known here")
+    return values
 
 
 def _op_to_json(op: OpState) -> Json:
@@ -148,6 +153,10 @@ _STATE: Final = _form(
 )
 
 
+class UnknownState(ValueError):
+    """A newer release remembers something of this saga: it is refused here, not overlooked."""
+
+
 def step_to_json(step: StepState) -> Json:
     """One step of a state."""
     data = _to_json(_STEP, step)
@@ -157,7 +166,7 @@ def step_to_json(step: StepState) -> Json:
 
 def step_from_json(data: Json) -> StepState:
     """The inverse of `step_to_json`."""
-    return StepState(StepStatus(data["status"]), **_from_json(_STEP, data))
+    return StepState(StepStatus(data["status"]), **_from_json(_STEP, data, "status"))
 
 
 def state_to_json(state: State) -> Json:
@@ -182,7 +191,7 @@ def _step_to_json(path: StepPath, step: StepState) -> Json:
 
 def state_from_json(data: Json) -> State:
     """The inverse of `state_to_json`."""
-    values = _from_json(_STATE, data)
+    values = _from_json(_STATE, data, "steps")
     raw: dict[StepPath, Json] = data["steps"]
     if any(type(step) is list for step in raw.values()):
         held = {path: _held_from_json(step) for path, step in raw.items()}

@@ -16,13 +16,14 @@ from pydantic import ValidationError
 from amends_contracts.codec import WireError, load_messages
 from amends_contracts.definition import Definition
 from amends_contracts.expressions import ExpressionSyntaxError
-from amends_contracts.names import SagaId, StepPath, split_key
+from amends_contracts.names import SagaId, split_key
 from amends_orchestrator.core.checker import History, Made, SagaPast, Stored
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.plan import Plan, UnsupportedKind, compile_plan
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.core.state_json import from_stored, state_to_json
+from amends_orchestrator.store.rows import journal_row
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -78,7 +79,7 @@ async def recent(
     plans = _plans(documents, expressions)
     by_saga: dict[SagaId, list[JournalRow]] = {}
     for row in journal:
-        by_saga.setdefault(SagaId(str(row["saga_id"])), []).append(_row(row))
+        by_saga.setdefault(SagaId(str(row["saga_id"])), []).append(journal_row(row))
     pasts = [_past(row, plans, by_saga) for row in found]
     known = tuple(past for past in pasts if past is not None)
     there = {past.identity.saga_id for past in known}
@@ -131,17 +132,6 @@ def _past(
     )
     rows = tuple(journals.get(identity.saga_id, ()))
     return SagaPast(identity=identity, plan=plan, rows=rows, stored=stored)
-
-
-def _row(row: asyncpg.Record) -> JournalRow:
-    return JournalRow(
-        seq=row["seq"],
-        at=row["at"],
-        kind=row["kind"],
-        step=None if row["step"] is None else StepPath(row["step"]),
-        attempt=row["attempt"],
-        data=json.loads(row["data"]),
-    )
 
 
 def _made(body: bytes) -> list[Made]:

@@ -15,12 +15,13 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from amends_contracts.messages import CommandInfo, Json
-from amends_contracts.names import SagaId, StepPath
+from amends_contracts.names import SagaId
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.store import queries
 from amends_orchestrator.store.database import Database
 from amends_orchestrator.store.hello import commands_from_json
+from amends_orchestrator.store.rows import journal_row
 
 SQL: Final = queries.load("reads")
 COUNT_MAX: Final = 10_000
@@ -207,7 +208,7 @@ class Reads:
             until_seq=_SEQ_MAX if until_seq is None else until_seq,
             limit=limit,
         )
-        return [_journal_row(r) for r in rows]
+        return [journal_row(r) for r in rows]
 
     async def counts(self, tenant: str) -> Mapping[SagaStatus, int]:
         """A tenant's sagas by status, each counted up to `COUNT_MAX`."""
@@ -272,18 +273,6 @@ def _saga(row: asyncpg.Record) -> SagaRow:
         ended_at=row["ended_at"],
         wake_at=row["wake_at"],
         state=None if state is None else json.loads(state),
-    )
-
-
-def _journal_row(row: asyncpg.Record) -> JournalRow:
-    step = row["step"]
-    return JournalRow(
-        seq=row["seq"],
-        at=row["at"],
-        kind=row["kind"],
-        step=None if step is None else StepPath(step),
-        attempt=row["attempt"],
-        data=json.loads(row["data"]),
     )
 
 
