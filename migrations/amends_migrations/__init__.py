@@ -25,7 +25,7 @@ from amends_migrations.run import (
     upgrade,
 )
 
-HEAD: Final = "0004"
+HEAD: Final = "0020"
 """The newest revision; known without loading Alembic, which a running service does not need."""
 
 

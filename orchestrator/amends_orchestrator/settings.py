@@ -109,6 +109,11 @@ class Settings(BaseSettings):
         str | None, Field(description="Where Jaeger's pages are: the console links to traces.")
     ] = None
 
+    public_url: Annotated[
+        str | None,
+        Field(description="Where people reach the console: what links to reviews begin with."),
+    ] = None
+
     @field_validator("token_secrets", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:

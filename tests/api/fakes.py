@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx
 from fastapi import FastAPI
 
-from amends_contracts.messages import Json, Signal, Start, StartAnswer, Trace, Undo
+from amends_contracts.messages import Decide, Json, Signal, Start, StartAnswer, Trace, Undo
 from amends_contracts.names import SagaId, undo_start_key
 from amends_contracts.problems import FieldError, ProblemType
 from amends_orchestrator.api.app import create_app
@@ -192,6 +192,11 @@ class World:
         self.undos.append((asked, made))
         return StartAnswer(made, created=True)
 
+    async def decide(
+        self, tenant: str, by: str, roles: frozenset[str], asked: Decide
+    ) -> Decision | Refused:
+        return Refused(type=ProblemType.NOT_FOUND, detail="no such review")
+
     async def signal(
         self, tenant: str, by: str, asked: Signal
     ) -> Decision | SignalKept | SignalKnown | Refused:
@@ -296,6 +301,9 @@ class World:
         }
         return {**base, **self.views.get(identity.saga_id, {})}
 
+    async def form(self, row: Any) -> Json:
+        return None
+
     async def undo_plan(self, row: Any) -> Json:
         return [{"order": 1, "path": "flight", "command": "flights.release"}]
 
@@ -353,6 +361,25 @@ class Shelf:
         return self._world.owes
 
 
+class NoReviews:
+    """Nobody is asked anything; what reviews do is tested with the real engine."""
+
+    async def list(self, tenant: str, **_: Any) -> Any:
+        return RowPage((), None)
+
+    async def get(self, tenant: str, saga_id: SagaId, seq: int) -> None:
+        return None
+
+    async def shown(self, review: Any) -> Json:
+        raise AssertionError(review)
+
+    async def decisions(self, review: Any) -> Sequence[Any]:
+        raise AssertionError(review)
+
+    async def waiting(self, tenant: str) -> int:
+        return 0
+
+
 def app_of(world: World, **options: Any) -> FastAPI:
     """The application over a world."""
     return create_app(
@@ -362,6 +389,7 @@ def app_of(world: World, **options: Any) -> FastAPI:
         keys=KeyRing(world),
         audit=world,
         views=world,
+        review_rows=NoReviews(),
         checker=world,
         **options,
     )

@@ -10,25 +10,24 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from amends_contracts.definition import Definition
 from amends_contracts.messages import ActionOutcome, Effect, Json, Outcome, Reversal
 from amends_contracts.names import Op, StepPath, service_of
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import TERMINAL, Decision, Refused, Send, saga_view, undo_plan
-from amends_orchestrator.core.checker import History, SagaPast, check
 from amends_orchestrator.core.frames import frames_of, prefix_at
 from amends_orchestrator.core.inputs import (
     DeadLettered,
     ReplyReceived,
     Returned,
-    ReviewDecision,
     Signalled,
     Woke,
 )
 from amends_orchestrator.core.plan import EachNode
 from amends_orchestrator.core.state import ACTIVE, Doing, StepState, StepStatus
+from core import reviewed
 from core.dsl import Scenario, given
 from core.plan_order import bare, precedes
 
@@ -270,7 +269,7 @@ class World:
             m = self.random.randrange(len(self.replies))
             choices += [(8, lambda: self.answer(m)), (1, lambda: self.answer(m, keep=True))]
         choices += [(0.3, self.operate), (0.6, self.signal)]
-        if self.asked():
+        if reviewed.asked(self.saga):
             choices.append((1.5, self.decide))
         weights = [weight for weight, _ in choices]
         self.random.choices([act for _, act in choices], weights)[0]()
@@ -315,27 +314,9 @@ class World:
         self.signalled += not again
         self.receive(Signalled(event=event, id=f"s-{n}", by="ann", data={"n": n}))
 
-    def asked(self) -> list[StepPath]:
-        """Steps that a review was ever asked for."""
-        return sorted(p for p, s in self.saga.saga.state.steps.items() if s.review.seq)
-
     def decide(self) -> None:
-        """Somebody decides, perhaps not their own, perhaps again, late, or what has changed."""
-        path = self.random.choice(self.asked())
-        review = self.saga.step(path).review
-        bad = not self.healthy and self.random.random() < 0.15
-        decision = DECISIONS[0 if self.healthy else self.random.randrange(len(DECISIONS))]
-        edited = {"edited": self.random.randrange(3)} if decision == "edit" else None
-        self.receive(
-            ReviewDecision(
-                review=review.seq,
-                decision=decision,
-                by=self.random.choice(["ann", "bea", "cleo", "test"]),
-                shown_digest="0" * 64 if bad else review.digest,
-                roles=frozenset({"lead"} if self.random.random() < 0.5 else ()),
-                body=edited,
-            )
-        )
+        """A reviewer decides."""
+        self.receive(reviewed.decision(self.saga, self.random, healthy=self.healthy))
 
     def operate(self) -> None:
         """Somebody does something, at any time."""
@@ -446,21 +427,13 @@ class World:
         assert len(taken) == len(set(taken)), "a signal satisfied two steps"
         came = [row.data["id"] for row in self.saga.rows if row.kind == "signal.received"]
         assert len(came) == len(set(came)), "a signal was recorded twice"
-        self.check_reviews()
+        reviewed.check_decisions(self.saga)
         patient = (Doing.AWAITING, Doing.REVIEWING)
         waiting = [s for s in saga.state.steps.values() if s.action.doing in patient]
         assert not waiting, "a saga ended while a step waited"
         if saga.status == "completed":
             kept = [path for path in self.undo_order if not self.is_passed(path)]
             assert not kept, "a completed saga undid something that it needed"
-
-    def check_reviews(self) -> None:
-        """Promise 13 for decisions, by the checker's own rule."""
-        past = SagaPast(
-            identity=self.saga.saga.identity, plan=self.saga.plan, rows=tuple(self.saga.rows)
-        )
-        report = check(History(sagas=(past,)), {13})
-        assert report.violations == ()
 
     def check_the_undo(self, original: "World") -> None:
         """Everything that can be taken back was, once; the original did not move."""
@@ -487,15 +460,6 @@ UNSETTLED = frozenset(
     }
 )
 
-DECISIONS: tuple[Literal["approve", "reject", "edit"], ...] = (
-    "approve",
-    "approve",
-    "approve",
-    "edit",
-    "approve",
-    "approve",
-    "reject",
-)
 DONE = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED})
 
 

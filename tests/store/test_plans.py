@@ -10,9 +10,9 @@ from amends_orchestrator.store import queries
 from amends_orchestrator.store.database import open_engine
 from server_fixtures import Databases, in_thread
 
-FILES = {name: queries.load(name) for name in ("hot", "lease", "reads", "admin")}
+FILES = {name: queries.load(name) for name in ("hot", "lease", "reads", "admin", "reviews")}
 QUERIES = {name: query for file in FILES.values() for name, query in file.items()}
-GROWS = ("saga_", "start_key_", "journal_", "audit_", "outbox_")
+GROWS = ("saga_", "start_key_", "journal_", "audit_", "outbox_", "review_")
 """Indexes of tables that grow with the sagas or the load; other tables have a handful of rows."""
 SMALL = {"partition", "orchestrator", "participant", "api_key", "definition"}
 READ_WHOLE = {"claim_outbox": "outbox_pkey", "stray_outbox": "outbox_pkey", "outbox": "outbox"}
@@ -21,7 +21,7 @@ READ_WHOLE = {"claim_outbox": "outbox_pkey", "stray_outbox": "outbox_pkey", "out
 INDEXES = {
     "load": {"saga_pkey", "start_key_pkey"},
     "journal_values": {"journal_pkey"},
-    "commit_batch": {"saga_pkey", "outbox_pkey"},
+    "commit_batch": {"saga_pkey", "outbox_pkey", "review_pkey"},
     "settle_outbox": {"outbox_pkey"},
     "outbox_row": {"outbox_pkey"},
     "journal_witness": {"journal_pkey"},
@@ -43,6 +43,14 @@ INDEXES = {
     "audit": {"audit_tenant"},
     "audit_of_saga": {"audit_saga"},
     "debt": {"saga_list_definition"},
+    "list_reviews_open": {"review_list"},
+    "list_reviews_over": {"review_list"},
+    "review": {"review_pkey"},
+    "review_shown": {"journal_pkey"},
+    "review_decisions": {"journal_pkey"},
+    "waiting_reviews": {"review_list"},
+    "claim_notices": {"review_notify", "review_pkey"},
+    "told_notices": {"review_pkey"},
 }
 """By statement; the others touch none of those tables, or only add rows."""
 
@@ -58,6 +66,13 @@ INSERT INTO amends.start_key SELECT tenant, definition, key, 'd', id, now() FROM
 INSERT INTO amends.saga_label SELECT tenant, 'city', seq::text, id FROM amends.saga;
 INSERT INTO amends.journal (saga_id, seq, at, kind, data)
 SELECT id, n, now(), 'k', '{}' FROM amends.saga, generate_series(1, 4) AS n;
+INSERT INTO amends.review (saga_id, seq, requested_at, decided_at, notify_at, version, shown_seq,
+                           quorum, tenant, definition, key, step, title, status, digest,
+                           assignees, approved_by)
+SELECT id, 2, started_at, ended_at, CASE WHEN ended_at IS NULL THEN now() END, 1, 2, 1, tenant,
+       definition, key, 'sure', 'Sure?',
+       CASE WHEN ended_at IS NULL THEN 'open' ELSE 'approved' END, 'd', '{}', '{}'
+FROM amends.saga;
 INSERT INTO amends.audit (saga_id, tenant, who, action, outcome)
 SELECT id, tenant, 'ada', 'retry', 'done' FROM amends.saga;
 """

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from amends_orchestrator.api import definitions as definition_routes
-from amends_orchestrator.api import health, operate, problems, sagas, signals
+from amends_orchestrator.api import health, operate, problems, reviews, sagas, signals
 from amends_orchestrator.api.guard import Guard
 from amends_orchestrator.api.headers import SecurityHeaders
 from amends_orchestrator.api.live import Live
@@ -22,8 +22,10 @@ from amends_orchestrator.api.ports import (
     Keys,
     Orchestrator,
     Reads,
+    Reviews,
     Views,
 )
+from amends_orchestrator.api.review_links import Links
 from amends_orchestrator.api.services import Services
 from amends_orchestrator.console.demo import DemoControls
 from amends_orchestrator.console.pages import Console, routes_home
@@ -34,6 +36,7 @@ ROUTERS: Final = (
     sagas.routes,
     operate.routes,
     signals.routes,
+    reviews.routes,
     health.routes,
 )
 
@@ -46,10 +49,12 @@ def create_app(
     keys: Keys,
     audit: Audit,
     views: Views,
+    review_rows: Reviews,
     checker: Checker,
     secrets: Sequence[bytes] = (),
     registered: Callable[[str], None] = lambda _: None,
     trace_url: str | None = None,
+    public_url: str | None = None,
     demo: DemoControls | None = None,
 ) -> FastAPI:
     """The application. Binding is the caller's: `guard.check_bind` says where it may.
@@ -66,10 +71,13 @@ def create_app(
         views=views,
         checker=checker,
         guard=guard,
+        reviews=review_rows,
+        links=Links(secrets),
         heads=Live(reads.heads),
         secrets=tuple(secrets),
         registered=registered,
         trace_url=trace_url,
+        public_url=public_url,
     )
 
     console = Console(services, demo)

@@ -18,6 +18,7 @@ from amends_orchestrator.cli import (
     new,
     operate,
     output,
+    reviews,
     sagas,
     serve,
     signals,
@@ -40,6 +41,7 @@ app = typer.Typer(
 _START = "Start here"
 _SAGAS = "Sagas"
 _OPERATE = "Operate"
+_REVIEW = "Review"
 _SERVICE = "Run the service"
 
 for _command in (demo.demo, new.new, dev.dev, up.up):
@@ -65,6 +67,8 @@ for _command in (
 app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
 for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):
     app.command(rich_help_panel=_OPERATE)(_command)
+for _command in (reviews.reviews, reviews.approve, reviews.reject, reviews.edit):
+    app.command(rich_help_panel=_REVIEW)(_command)
 for _command in (serve.serve, migrate.migrate, doctor.doctor, sim.sim):
     app.command(rich_help_panel=_SERVICE)(_command)
 app.add_typer(keys.keys, name="keys", rich_help_panel=_SERVICE)

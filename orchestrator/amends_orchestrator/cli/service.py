@@ -29,6 +29,7 @@ from amends_orchestrator.store.audit import Audit
 from amends_orchestrator.store.definitions import Definitions
 from amends_orchestrator.store.keys import ApiKeys
 from amends_orchestrator.store.reads import Reads
+from amends_orchestrator.store.reviews import Reviews
 from amends_orchestrator.telemetry import export
 
 log = logging.getLogger("amends")
@@ -107,10 +108,12 @@ def _assemble(
         keys=keys,
         audit=Audit(store.engine),
         views=CoreViews(reads, orchestrator.catalog),
+        review_rows=Reviews(store.engine),
         checker=DocumentChecker(reads, expressions),
         secrets=[s.get_secret_value().encode() for s in settings.token_secrets],
         registered=orchestrator.catalog.forget_newest,
         trace_url=_trace_url(settings.jaeger_url),
+        public_url=settings.public_url,
         demo=RemoteControls.from_environment(),
     )
     return Service(orchestrator, store, definitions, app)

@@ -21,6 +21,7 @@ from amends_orchestrator.core.evolve import evolve, replay
 from amends_orchestrator.core.late_undo import UndoRequested, adopted_rows, start_undo
 from amends_orchestrator.core.plan import Plan, UnsupportedKind, compile_plan
 from amends_orchestrator.core.resolve import resolve
+from amends_orchestrator.core.review_tasks import ReviewTask, review_tasks
 from amends_orchestrator.core.state import (
     TERMINAL,
     Identity,
@@ -46,6 +47,7 @@ __all__ = [
     "Notice",
     "Plan",
     "Refused",
+    "ReviewTask",
     "Saga",
     "SagaStatus",
     "SagaView",
@@ -66,6 +68,7 @@ __all__ = [
     "reply_of",
     "residue_count",
     "resolve",
+    "review_tasks",
     "saga_status",
     "saga_view",
     "start",

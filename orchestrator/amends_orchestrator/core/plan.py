@@ -251,6 +251,8 @@ class Plan:
     """Steps marked as pivot, in the order of the document."""
     awaited: frozenset[str]
     """Events that some step awaits."""
+    reviews: bool
+    """Whether people are asked anywhere."""
 
     def node_of(self, path: str) -> Node | None:
         """The node of a step path: what stands after the last dot, without its instance."""
@@ -304,7 +306,12 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
         savepoints=any(place.plans for place in compiler.places.values()),
         pivots=tuple(pivots),
         awaited=frozenset(n.event for n in walk(root) if isinstance(n, AwaitNode)),
+        reviews=any(_is_reviewed(n) for n in walk(root)),
     )
+
+
+def _is_reviewed(node: Node) -> bool:
+    return isinstance(node, ReviewNode) or (isinstance(node, ActionNode) and node.guard is not None)
 
 
 class _Compiler:

@@ -398,6 +398,7 @@ class Assembly:
             input_digest=None if start is None else start.input_digest,
             labels={} if start is None else start.labels,
             trace_id=None if start is None else self._tracing.started(saga.identity, start.trace),
+            reviews=core.review_tasks(slot.registered.plan, saga, slot.rows),
         )
 
 

@@ -12,6 +12,7 @@ from amends_contracts.messages import Json
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.state import TERMINAL
 from amends_orchestrator.engine.ports import BadData, Batch, OutboxWrite, SagaWrite, StartKey
+from amends_orchestrator.store.review_arrays import review_arrays
 
 
 def batch_arrays(batch: Batch) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def batch_arrays(batch: Batch) -> dict[str, Any]:
         **_keys(batch.sagas),
         **_labels([w for w in batch.sagas if w.labels and not w.loaded_seq]),
         **_rows(rows),
+        **review_arrays(batch.sagas),
         **outbox_arrays("outbox", () if batch.outbox is None else (batch.outbox,)),
         **outbox_arrays("rewritten", batch.outbox_rewritten),
         "settled": batch.outbox_settled,

@@ -94,6 +94,43 @@ journalled AS (
         :row_attempt::integer[], :row_kind::text[], :row_step::text[], :row_data::text[]
     ) AS j (saga_id, at, seq, attempt, kind, step, data)
 ),
+asked AS (
+    INSERT INTO amends.review (
+        saga_id, seq, requested_at, due, decided_at, notify_at, version, shown_seq, quorum,
+        tenant, definition, key, step, command, title, status, digest, assignees, approved_by)
+    SELECT a.saga_id, a.seq, a.at, a.due, a.decided_at, a.at, a.version, a.shown_seq, a.quorum,
+           a.tenant, a.definition, a.key, a.step, a.command, a.title, a.status, a.digest,
+           ARRAY(SELECT json_array_elements_text(a.assignees::json)),
+           ARRAY(SELECT json_array_elements_text(a.approved_by::json))
+    FROM unnest(
+        :asked_saga_id::uuid[], :asked_seq::integer[], :asked_at::timestamptz[],
+        :asked_due::timestamptz[], :asked_decided_at::timestamptz[], :asked_version::integer[],
+        :asked_shown_seq::integer[], :asked_quorum::smallint[], :asked_tenant::text[],
+        :asked_definition::text[], :asked_key::text[], :asked_step::text[],
+        :asked_command::text[], :asked_title::text[], :asked_status::text[],
+        :asked_digest::text[], :asked_assignees::text[], :asked_approved_by::text[]
+    ) AS a (saga_id, seq, at, due, decided_at, version, shown_seq, quorum, tenant, definition, key,
+            step, command, title, status, digest, assignees, approved_by)
+),
+reviewed AS (
+    UPDATE amends.review AS v
+    SET status = r.status,
+        due = r.due,
+        decided_at = COALESCE(v.decided_at, r.decided_at),
+        notify_at = clock_timestamp(),
+        notify_tries = 0,
+        shown_seq = GREATEST(v.shown_seq, r.shown_seq),
+        digest = r.digest,
+        assignees = ARRAY(SELECT json_array_elements_text(r.assignees::json)),
+        approved_by = ARRAY(SELECT json_array_elements_text(r.approved_by::json))
+    FROM unnest(
+        :review_saga_id::uuid[], :review_seq::integer[], :review_status::text[],
+        :review_due::timestamptz[], :review_decided_at::timestamptz[],
+        :review_shown_seq::integer[], :review_digest::text[], :review_assignees::text[],
+        :review_approved_by::text[]
+    ) AS r (saga_id, seq, status, due, decided_at, shown_seq, digest, assignees, approved_by)
+    WHERE v.saga_id = r.saga_id AND v.seq = r.seq
+),
 sent AS (
     INSERT INTO amends.outbox (id, orchestrator, n, body)
     SELECT o.id, :orchestrator::uuid, o.n, o.body
