@@ -107,7 +107,12 @@ def long_loop() -> Life:
 
 def reviewed() -> Life:
     """A guard that is edited, whose approval lapses; and a review that nobody decides in time."""
-    guard: dict[str, Any] = {"form": {}, "quorum": 2, "valid_for": "PT1M", "assignees": ["ann", "bea"]}
+    guard: dict[str, Any] = {
+        "form": {},
+        "quorum": 2,
+        "valid_for": "PT1M",
+        "assignees": ["ann", "bea"],
+    }
     what = definition(
         review("offer", show="**Sure?**", expires="PT1H", on_expiry="approve"),
         action("refund", input={"usd": "${ input.n }"}, review=guard),

@@ -28,26 +28,9 @@ from amends_orchestrator.core.inputs import (
 from amends_orchestrator.core.plan import EachNode
 from amends_orchestrator.core.state import ACTIVE, Doing, StepState, StepStatus
 from core import reviewed
+from core.barrier import Row, Truth
 from core.dsl import Scenario, given
 from core.plan_order import bare, precedes
-
-
-@dataclass
-class Row:
-    """What a participant remembers of one action key."""
-
-    state: str = "none"
-    closed: int = 0
-    reply: tuple[Outcome, Json, bool] | None = None
-    undo: bool = False
-
-
-@dataclass
-class Truth:
-    """What really happened to the outside world by one step."""
-
-    applied: int = 0
-    undone: int = 0
 
 
 @dataclass

@@ -14,7 +14,8 @@ from amends_migrations import MigrationFailed, SchemaNewer, current, head, run, 
 
 TABLES = {
     "alembic_version", "api_key", "audit", "definition", "journal", "orchestrator", "outbox",
-    "participant", "partition", "saga", "saga_label", "schema_floor", "signal", "start_key",
+    "participant", "partition", "review", "saga", "saga_label", "schema_floor", "signal",
+    "start_key",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
@@ -83,8 +84,8 @@ def create_app(
     console = Console(services, demo)
 
     async def stop_waiting() -> None:
-        await services.heads.close()
-        await console.lists.close()
+        for waited_for in (services.heads, console.lists, console.reviews.inboxes):
+            await waited_for.close()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -109,10 +110,11 @@ def create_app(
     for routes in ROUTERS:
         app.include_router(routes)
 
-    async def openapi(_: Request) -> JSONResponse:
-        return JSONResponse(document_of(app, ROUTERS))
-
-    app.add_route("/openapi.json", openapi, include_in_schema=False)
+    app.add_route("/openapi.json", partial(_openapi, app), include_in_schema=False)
     app.router.routes.extend(routes_home())
     app.mount(PATH, console.application())
     return app
+
+
+async def _openapi(app: FastAPI, _: Request) -> JSONResponse:
+    return JSONResponse(document_of(app, ROUTERS))
