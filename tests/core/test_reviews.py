@@ -204,11 +204,11 @@ def test_a_guard_with_a_condition_asks_only_where_it_holds() -> None:
 
 
 def test_a_step_of_its_own_gives_what_was_approved() -> None:
-    """Its output: the decision, what was shown or edited, by whom."""
+    """Its output is what was shown, or edited."""
     saga = given(
         definition(
             review("offer", show={"usd": "${ input.usd }"}, form=FORM, quorum=2),
-            action("mail", input={"usd": "${ steps.offer.output.body.usd }"}),
+            action("mail", input={"usd": "${ steps.offer.output.usd }"}),
         ),
         usd=250,
     )
@@ -217,14 +217,7 @@ def test_a_step_of_its_own_gives_what_was_approved() -> None:
     saga.expect("mails.do", usd=200)
     assert saga.status("offer") == "succeeded"
     assert [row.data for row in saga.rows if row.kind == "step.reviewed"] == [
-        {
-            "output": {
-                "decision": "approved",
-                "body": {"usd": 200},
-                "by": ["ann", "bea"],
-                "comment": "fine",
-            }
-        }
+        {"output": {"usd": 200}}
     ]
 
 

@@ -101,10 +101,8 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.services = services
-    app.state.guard = guard
-    app.state.routers = ROUTERS
-    app.state.stop_waiting = stop_waiting
+    app.state.services, app.state.guard = services, guard
+    app.state.routers, app.state.stop_waiting = ROUTERS, stop_waiting
     app.add_middleware(SecurityHeaders)
     problems.install(app)
     for routes in ROUTERS:

@@ -69,7 +69,7 @@ class ReviewApproved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReviewed:
-    """A review that is a step of its own is approved; its output stands here."""
+    """A review that is a step of its own is approved; what was, its output, stands here."""
 
     KIND: ClassVar = Kind.STEP_REVIEWED
     path: StepPath

@@ -168,7 +168,7 @@ def on_decision(work: Work, message: ReviewDecision) -> Refused | None:
         problem = Problem(type=ProblemType.REJECTED, title=title, detail=message.comment)
         fail(work, node, path, problem, via="engine")
     elif len(work.draft.steps[path].review.approved_by) >= guard.quorum:
-        _approve(work, node, guard, path, message.comment)
+        _approve(work, node, guard, path)
     return None
 
 
@@ -223,20 +223,12 @@ def _edited(node: _Reviewed, review: ReviewState, message: ReviewDecision) -> st
     return bad("nothing was changed: approve it") if digest == review.digest else digest
 
 
-def _approve(
-    work: Work, node: _Reviewed, review: Review, path: StepPath, comment: str | None
-) -> None:
+def _approve(work: Work, node: _Reviewed, review: Review, path: StepPath) -> None:
     state = work.draft.steps[path].review
     until = None if review.valid_for is None else work.now + review.valid_for
     work.emit(j.ReviewApproved(path=path, review=state.seq, digest=state.digest, valid_until=until))
     if isinstance(node, ReviewNode):
-        output = {
-            "decision": "approved",
-            "body": shown_in(work, state),
-            "by": list(state.approved_by),
-            "comment": comment,
-        }
-        work.emit(j.StepReviewed(path=path, output=output))
+        work.emit(j.StepReviewed(path=path, output=shown_in(work, state)))
 
 
 def shown_in(work: Work, review: ReviewState) -> Json:
@@ -265,7 +257,7 @@ def expire_review(work: Work, path: StepPath) -> None:
             return
     if review.on_expiry == "approve":
         work.emit(j.ReviewExpired(path=path, review=seq, then="approve"))
-        _approve(work, node, review, path, None)
+        _approve(work, node, review, path)
         return
     work.emit(j.ReviewExpired(path=path, review=seq, then="reject"))
     problem = Problem(type=ProblemType.REVIEW_EXPIRED, title="nobody decided in time")

@@ -32,7 +32,6 @@ from amends_orchestrator.core.plan import (
 from amends_orchestrator.core.resolve import Commands, compensation_of, effect_of
 from amends_orchestrator.core.verify_loops import check_child_key
 from amends_orchestrator.core.verify_places import places_in
-from amends_orchestrator.core.verify_reviews import output_of
 from amends_orchestrator.core.verify_schemas import (
     ANYTHING,
     Missing,
@@ -147,7 +146,7 @@ class References:
                 visible[step.id] = _Visible(ANYTHING, None if sure else _OUTPUT)
             case document.Review():
                 yield from self.review(step, at, _Here(visible, own))
-                visible[step.id] = _Visible(output_of(step), None if sure else _OUTPUT)
+                visible[step.id] = _Visible(step.form or ANYTHING, None if sure else _OUTPUT)
             case document.Await():
                 sure = sure and step.on_timeout != "ignore"
                 visible[step.id] = _Visible(ANYTHING, None if sure else _OUTPUT)

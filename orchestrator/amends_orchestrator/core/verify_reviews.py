@@ -5,22 +5,11 @@ from datetime import timedelta
 from typing import Final
 
 from amends_contracts import definition as document
-from amends_contracts.definition import Schema
 from amends_contracts.problems import FieldError
 from amends_orchestrator.core.reviews import ROLE
 from amends_orchestrator.core.verify_schemas import malformed
 
 QUORUM_MAX: Final = 20
-_OUTPUT: Final[Schema] = {
-    "decision": {"type": "string"},
-    "by": {"type": "array", "items": {"type": "string"}},
-    "comment": {"type": ["string", "null"]},
-}
-
-
-def output_of(step: document.Review) -> Schema:
-    """The schema of its output: the decision, and the `body` that was approved."""
-    return {"type": "object", "properties": _OUTPUT | {"body": step.form or {}}}
 
 
 def check_review(
