@@ -21,7 +21,8 @@ READ_WHOLE = {"claim_outbox": "outbox_pkey", "stray_outbox": "outbox_pkey", "out
 INDEXES = {
     "load": {"saga_pkey", "start_key_pkey"},
     "journal_values": {"journal_pkey"},
-    "commit_batch": {"saga_pkey", "outbox_pkey", "review_pkey"},
+    "commit_batch": {"saga_pkey", "outbox_pkey"},
+    "commit_reviews": {"saga_pkey", "outbox_pkey", "review_pkey"},
     "settle_outbox": {"outbox_pkey"},
     "outbox_row": {"outbox_pkey"},
     "journal_witness": {"journal_pkey"},

@@ -34,3 +34,11 @@ def test_arguments_follow_the_statement() -> None:
     assert query.arguments({"a": [1], "c": 0, "b": "x"}) == ["x", [1]]
     with pytest.raises(KeyError, match="a"):
         query.arguments({"b": "x"})
+
+
+def test_a_statement_may_have_a_part_that_another_has_alone() -> None:
+    """What few executions need does not stand in the statement of the others."""
+    source = "-- name: one\nSELECT :a\n-- only in two\n, :b\n-- end\n, :c"
+    one, two = parse(source).values()
+    assert (one.parameters, two.parameters) == (("a", "c"), ("a", "b", "c"))
+    assert two.text.endswith("$1\n\n, $2\n\n, $3")

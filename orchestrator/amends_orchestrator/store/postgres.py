@@ -134,7 +134,9 @@ class PostgresStore:
 
     async def commit(self, batch: Batch) -> None:
         """All or nothing."""
-        await self._database.fetch(HOT["commit_batch"], **batch_arrays(batch))
+        reviews = any(write.reviews for write in batch.sagas)
+        query = HOT["commit_reviews" if reviews else "commit_batch"]
+        await self._database.fetch(query, **batch_arrays(batch))
 
     async def committed(self, outbox_id: UUID) -> bool:
         """After a commit in doubt: whether its outbox row is there."""

@@ -10,7 +10,9 @@ from amends_orchestrator.engine.ports import SagaWrite
 
 
 def review_arrays(writes: Sequence[SagaWrite]) -> dict[str, Any]:
-    """Every parameter that `commit_batch` has for them."""
+    """Every parameter that `commit_reviews` has besides; none where nothing is reviewed."""
+    if not writes:
+        return {}
     tasks = [(write, task) for write in writes for task in write.reviews]
     asked = [(write, task, task.request) for write, task in tasks if task.request is not None]
     return {

@@ -42,6 +42,7 @@ JOIN amends.journal AS j ON (j.saga_id, j.seq) = (wanted.saga_id, wanted.seq);
 -- three run before the other parts, so that a lost race or a repeated commit is never taken for a
 -- wrong journal row. Sagas are given in the order of their ids, keys in theirs, and so are locked
 -- in one order by everybody. `wake_at` only ever comes nearer here; it goes when the saga ends.
+-- A batch that changes reviews is written by `commit_reviews`, which is the same and writes them too.
 WITH changed AS (
     UPDATE amends.saga AS s
     SET seq = c.seq,
@@ -94,6 +95,7 @@ journalled AS (
         :row_attempt::integer[], :row_kind::text[], :row_step::text[], :row_data::text[]
     ) AS j (saga_id, at, seq, attempt, kind, step, data)
 ),
+-- only in commit_reviews
 asked AS (
     INSERT INTO amends.review (
         saga_id, seq, requested_at, due, decided_at, notify_at, version, shown_seq, quorum,
@@ -131,6 +133,7 @@ reviewed AS (
     ) AS r (saga_id, seq, status, due, decided_at, shown_seq, digest, assignees, approved_by)
     WHERE v.saga_id = r.saga_id AND v.seq = r.seq
 ),
+-- end
 sent AS (
     INSERT INTO amends.outbox (id, orchestrator, n, body)
     SELECT o.id, :orchestrator::uuid, o.n, o.body
