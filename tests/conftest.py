@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from amends_orchestrator.local import servers
 from server_fixtures import Databases, Sweeper
@@ -23,6 +24,10 @@ from server_fixtures import Databases, Sweeper
 # tests start and end by it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes to make says how busy the machine is, and fails no test.
+settings.register_profile("amends", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("amends")
 
 SERVERS = frozenset({"postgres_server", "rabbitmq_server", "own_postgres", "own_rabbitmq"})
 

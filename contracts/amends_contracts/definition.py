@@ -160,6 +160,31 @@ class Guard(_Part):
     valid_for: Duration | None = None
 
 
+class Rate(_Part):
+    """At most `count` in any stretch of time of the length `per`."""
+
+    count: Annotated[int, Field(ge=1, le=10_000)]
+    per: Duration
+
+
+class Limit(_Part):
+    """How many may be at work, over all sagas; who is beyond waits as `pending`, not in the way.
+
+    Who says the same `name` shares it, and so does who has the same `key` in it.
+    """
+
+    name: Name | None = None
+    """Default: the command's service, so that a limit holds for a participant."""
+    key: str | None = None
+    """A template; each value of it has places of its own, in each tenant. None: one for all."""
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    """At work at the same time, for each key."""
+    rate: Rate | None = None
+    """Begun in a stretch of time, for each key; tries after a known failure count again."""
+    total: Annotated[int, Field(ge=1)] | None = None
+    """At work at the same time over all keys, which take turns."""
+
+
 class _Step(_Part):
     id: Name
     when: Expression | None = None
@@ -186,6 +211,7 @@ class Action(_Dispatched):
     kind: Literal["action"] = "action"
     command: CommandName
     input: Value = Field(default_factory=dict[str, Any])
+    limit: Limit | None = None
 
 
 class Tool(_Dispatched):
@@ -194,6 +220,15 @@ class Tool(_Dispatched):
     kind: Literal["tool"] = "tool"
     tool: str
     input: Value = Field(default_factory=dict[str, Any])
+
+
+class Price(_Part):
+    """What a model costs, where the participant does not know it, or not as you pay it."""
+
+    input_usd: Annotated[float, Field(ge=0)]
+    """For a million tokens of what is asked."""
+    output_usd: Annotated[float, Field(ge=0)]
+    """For a million tokens of what is answered."""
 
 
 class Llm(_Step):
@@ -209,6 +244,8 @@ class Llm(_Step):
     timeout: Duration = TIMEOUT_DEFAULT
     retry: Retry = Retry()
     limits: Limits | None = None
+    prices: dict[str, Price] = Field(default_factory=dict[str, Price])
+    """By model."""
 
 
 class AgentTool(_Part):

@@ -104,6 +104,30 @@ class Usage:
     output_tokens: int
     usd: float | None
     model: str
+    calls: int = 1
+    """Requests to models, the lost ones too."""
+    lost: int = 0
+    """Of these, how many nobody can tell the usage of: they may have been paid for."""
+    answered_by: str | None = None
+    """The model as its provider names it, which pins its version."""
+    prompt_digest: str | None = None
+    """SHA-256 of what the model was first asked."""
+
+    def to_json(self) -> dict[str, Json]:
+        """The JSON object; what says nothing beyond one call that was answered is left out."""
+        said: dict[str, Json] = {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "usd": self.usd,
+            "model": self.model,
+        }
+        more = {
+            "calls": None if self.calls == 1 else self.calls,
+            "lost": self.lost or None,
+            "answered_by": self.answered_by,
+            "prompt_digest": self.prompt_digest,
+        }
+        return said | {name: value for name, value in more.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

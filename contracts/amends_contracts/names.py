@@ -49,6 +49,11 @@ class Op(StrEnum):
 
 ENGINE: Final = "amends"
 """The reserved service: the orchestrator itself, which runs child sagas."""
+MODELS: Final = "llm"
+"""The service of steps of kind `llm`; anybody may serve it."""
+GENERATE: Final = f"{MODELS}.generate"
+TOOLS: Final = "tools"
+"""The service of a step of kind `tool` that names none."""
 START_SAGA: Final = f"{ENGINE}.start-saga"
 UNDO_SAGA: Final = f"{ENGINE}.undo-saga"
 UNDO_OPS: Final = frozenset({Op.COMPENSATION, Op.PROBE, Op.LEDGER, Op.FORGET})
@@ -73,6 +78,11 @@ def is_step_path(text: str) -> bool:
 def service_of(command: str) -> str:
     """The service of a command name: `flights` of `flights.reserve`."""
     return command.partition(".")[0]
+
+
+def tool_command(tool: str) -> str:
+    """The command of a tool: `refund` is `tools.refund`, `orders.look` is what it says."""
+    return tool if "." in tool else f"{TOOLS}.{tool}"
 
 
 def key_of(saga_id: SagaId, path: StepPath, op: Op) -> Key:

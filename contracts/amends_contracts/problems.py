@@ -44,6 +44,20 @@ class ProblemType(StrEnum):
     """A reviewer said no."""
     REVIEW_EXPIRED = "amends:review-expired"
     """No reviewer decided in time."""
+    OVER_BUDGET = "amends:over-budget"
+    """What a model call may cost no longer fits into the budget, or into its own limits."""
+    # of a participant that asks models
+    NO_PRICE = "amends:no-price"
+    """A model whose price is unknown cannot run under a limit in money."""
+    NOT_THE_SCHEMA = "amends:not-the-schema"
+    """A model's answer is not of the form that was asked for, however often it was asked again."""
+    REFUSAL = "amends:refusal"
+    """A model, or its provider's filter, refused to answer."""
+    PROVIDER = "amends:provider"
+    """A provider of models could not answer, or did not accept what was asked."""
+    # of a participant that calls tools
+    NOT_ALLOWED = "amends:not-allowed"
+    """A tool, an address or an amount is beyond what was allowed."""
     # of the engine, about a saga
     CANCELLED = "amends:cancelled"
     DEADLINE = "amends:deadline"
@@ -56,6 +70,7 @@ class ProblemType(StrEnum):
     # refusals
     NOT_FOUND = "amends:not-found"
     KEY_CONFLICT = "amends:key-conflict"
+    NAME_CONFLICT = "amends:name-conflict"
     PAST_PIVOT = "amends:past-pivot"
     WRONG_STATE = "amends:wrong-state"
     WINDOW_CLOSED = "amends:window-closed"

@@ -79,6 +79,16 @@ class Settings(BaseSettings):
     waiting_max: Annotated[
         int, Field(ge=1, description="Starts and requests waiting for a batch; more wait outside.")
     ] = 4096
+    circuit_failures: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=20,
+            description="Timeouts, unknown outcomes and returned commands among the last 20 "
+            "outcomes of a participant, at least half of them, after which new attempts wait until "
+            "one of them is answered. 0: never.",
+        ),
+    ] = 5
     lease_s: Annotated[
         float, Field(ge=0.5, le=60, description="How long partitions outlive a dead owner.")
     ] = 3.0

@@ -35,22 +35,51 @@ class Effect:
     """Proof that the orchestrator asked for this key."""
     definition: str | None = None
     """`book-trip@3`."""
+    begun_before: bool = False
+    """Another process began it under this key and died: what that has used is not known."""
     _usage: messages.Usage | None = field(default=None, repr=False)
     _progress: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
 
-    def used(self, *, model: str, input_tokens: int, output_tokens: int, usd: float | None) -> None:
+    def used(
+        self,
+        *,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        usd: float | None,
+        calls: int = 1,
+        lost: int = 0,
+        answered_by: str | None = None,
+        prompt_digest: str | None = None,
+    ) -> None:
         """Report what this effect consumed; `usd` None: price unknown. The last call counts.
 
-        ValueError for what is no amount: a number of tokens is whole, and nothing is negative,
-        infinite or NaN.
+        It is reported however the handler ends. `lost` of the `calls` are those of which nobody
+        can tell what they used. ValueError for what is no amount: a number of tokens is whole,
+        and nothing is negative, infinite or NaN.
         """
-        for name, tokens in (("input_tokens", input_tokens), ("output_tokens", output_tokens)):
-            whole = type(tokens) is int and 0 <= tokens <= TOKENS_MAX
+        numbers = {
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "calls": calls,
+            "lost": lost,
+        }
+        for name, number in numbers.items():
+            whole = type(number) is int and 0 <= number <= TOKENS_MAX
             if not whole:
-                raise ValueError(f"{name} is {tokens}: it must be an int from 0 to {TOKENS_MAX}")
+                raise ValueError(f"{name} is {number}: it must be an int from 0 to {TOKENS_MAX}")
         if usd is not None and not 0 <= usd <= sys.float_info.max:
             raise ValueError(f"usd is {usd}: it must be a finite number >= 0, or None if unknown")
-        self._usage = messages.Usage(input_tokens, output_tokens, usd, model)
+        self._usage = messages.Usage(
+            input_tokens,
+            output_tokens,
+            usd,
+            model,
+            calls=calls,
+            lost=lost,
+            answered_by=answered_by,
+            prompt_digest=prompt_digest,
+        )
 
     @property
     def usage(self) -> messages.Usage | None:

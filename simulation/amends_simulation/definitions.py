@@ -4,11 +4,13 @@ Each effect class has a service of its own, so that what a step asks for is what
 does; `plains` is a participant that follows the wire contract without the SDK.
 """
 
+import json
 import random
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast
 
 from amends_contracts.messages import CommandInfo, Effect, Json, Reversal
+from amends_orchestrator.core.undo_debt import steps_in
 
 SERVICES: Final[Mapping[str, str]] = {
     "books": "transactional",
@@ -252,4 +254,22 @@ def random_document(chance: random.Random, name: str) -> Json:
     }
     if maker.flip(0.12):
         document["deadline"] = f"PT{chance.randint(3, 20)}S"
+    _limit(document)
     return document
+
+
+LIMITS: Final[Sequence[Json]] = (
+    {"name": "narrow", "concurrency": 1},
+    {"name": "keyed", "key": "${ input.n }", "concurrency": 1, "total": 2},
+    {"name": "paced", "rate": {"count": 2, "per": "PT1S"}, "concurrency": 2},
+)
+"""What some actions share with those of other sagas; each name has one meaning in all."""
+
+
+def _limit(document: Json) -> None:
+    """Limits for the actions of every sixth definition; all else is as it was without them."""
+    chance = random.Random(json.dumps(document, sort_keys=True))
+    if chance.random() < 1 / 6:
+        for step in steps_in(document):
+            if step["kind"] == "action" and chance.random() < 0.5:
+                cast("dict[str, Json]", step)["limit"] = dict(chance.choice(LIMITS))

@@ -8,10 +8,11 @@ import asyncio
 import heapq
 from asyncio import events
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+T = TypeVar("T")
 CALLS_MAX: Final = 20_000
 """More than any run takes that comes to an end."""
 
@@ -162,3 +163,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._now = max(self._now, when)
         self._ready.append(handle)
         return True
+
+
+def at_once(call: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing."""
+    try:
+        call.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("it waits")

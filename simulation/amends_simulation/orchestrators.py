@@ -1,58 +1,46 @@
 """Orchestrators: the real intake, committer, relay and leases in each process, over our ports.
 
 What `engine.orchestrator` puts together is put together here, but for its one-second tick: looks
-happen when something is due, or when the schedule takes a lease away.
+happen when something is due, while somebody waits for a permit, or when the schedule takes a lease
+away. No circuit opens: what is decided would depend on more than the journal and the message.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
-from uuid import UUID
+from typing import Any, Final
 
-from amends_contracts.codec import load_messages
-from amends_contracts.messages import CommandInfo, Hello, Json, Trace
+from amends_contracts.messages import StartAnswer, Trace
 from amends_contracts.names import SagaId
-from amends_orchestrator.core.checker import Commit, Decided
-from amends_orchestrator.core.decision import Decision, Send
+from amends_orchestrator.core.checker import Decided
+from amends_orchestrator.core.decision import Decision, Refused, Send
 from amends_orchestrator.core.inputs import Input
-from amends_orchestrator.core.state import TERMINAL, Identity, SagaStatus
+from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.engine.catalog import Catalog
+from amends_orchestrator.engine.circuits import Circuits
 from amends_orchestrator.engine.commit import Committer
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.edge import Edge
+from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
 from amends_orchestrator.engine.intake import Intake, Pace
 from amends_orchestrator.engine.leases import Leases
-from amends_orchestrator.engine.ports import (
-    Batch,
-    Conflict,
-    Due,
-    EarlySignal,
-    Kept,
-    KnownStart,
-    Loaded,
-    OutboxWrite,
-    ReadySignal,
-    SettledSignal,
-    StartKey,
-    StoreUnavailable,
-    Tick,
-)
 from amends_orchestrator.engine.relay import Relay
+from amends_orchestrator.engine.scheduling import Scheduler
 from amends_orchestrator.engine.signals import Signals
 from amends_orchestrator.engine.tasks import Tasks
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.work import ForSaga
 from amends_orchestrator.store.memory import MemoryStore
 from amends_simulation.broker import TOPOLOGY, Broker, Link
+from amends_simulation.engine_store import EngineStore
+from amends_simulation.loop import at_once
 from amends_simulation.schedule import Point
 from amends_simulation.world import Process, World
 
-T = TypeVar("T")
 TOKENS: Final = Tokens(["the secret of every simulated world"])
 LEASE_S: Final = 3600.0
 """Leases end when the schedule says so, and a while after a crash."""
@@ -60,16 +48,6 @@ LEFT_S: Final = 3.0
 DOWN_S: Final = 1.0
 TICK_S: Final = 600.0
 BATCH_MAX: Final = 64
-
-
-def at_once(call: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that waits for nothing."""
-    try:
-        call.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    raise AssertionError("it waits")
 
 
 class Clock:
@@ -147,7 +125,7 @@ class Engine(Process):
         self._assemble(EngineStore(self), Record(world), Clock(world), Counters())
 
     def _assemble(
-        self, store: "EngineStore", record: Record, clock: Clock, counters: Counters
+        self, store: EngineStore, record: Record, clock: Clock, counters: Counters
     ) -> None:
         """As `Orchestrator._assemble` does."""
         tasks = _Tasks(self)
@@ -165,6 +143,8 @@ class Engine(Process):
         dispatcher = Dispatcher(TOPOLOGY, TOKENS, record)
         self.inbox = Inbox()
         self._holdings = Holdings(clock, tick_s=TICK_S)
+        self._granting = Granting(store, clock, self.inbox)
+        circuits = Circuits(clock.monotonic, 0, lambda _: None, lambda _: None)
         committer = Committer(
             self.id,
             store,
@@ -175,6 +155,7 @@ class Engine(Process):
             counters,
             bytes_max=2**20,
             partitions=self._holdings.for_starts,
+            circuits=circuits,
             new_id=self.world.new_id,
         )
         self.relay = Relay(
@@ -202,11 +183,13 @@ class Engine(Process):
             relay=self.relay,
             holdings=self._holdings,
             signals=Signals(store, clock, self.inbox),
+            granting=self._granting,
+            circuits=circuits,
         )
         self._run(intake, self._leases(store, committer, clock, intake))
 
     def _leases(
-        self, store: "EngineStore", committer: Committer, clock: Clock, intake: Intake
+        self, store: EngineStore, committer: Committer, clock: Clock, intake: Intake
     ) -> Leases:
         return Leases(
             self.id,
@@ -219,13 +202,15 @@ class Engine(Process):
             tasks=_Tasks(self),
             inbox=self.inbox,
             holdings=self._holdings,
+            granting=self._granting,
+            scheduler=Scheduler(store, self._holdings, _nobody_starts),
             boundary=intake.boundary,
             lease_s=LEASE_S,
             prefetch=100,
         )
 
     def _run(self, intake: Intake, leases: Leases) -> None:
-        for loop in (intake.run, leases.run, leases.follow):
+        for loop in (intake.run, leases.run, leases.follow, self._granting.run):
             self.begin(loop())
 
     def submit(self, tenant: str, saga_id: SagaId, message: Input) -> "asyncio.Future[Any]":
@@ -251,6 +236,10 @@ class Engine(Process):
         self.shared.look()
 
 
+async def _nobody_starts(*_: object) -> StartAnswer | Refused:
+    raise AssertionError("there are no schedules")
+
+
 class _Tasks(Tasks):
     """The engine's task group: the process itself."""
 
@@ -263,193 +252,6 @@ class _Tasks(Tasks):
 
     def cancel(self) -> None:
         """It crashes instead."""
-
-
-class EngineStore:
-    """`engine.ports.Store` of one process, over the tables that all share."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._store = engine.shared.store
-        self._world = engine.world
-        self._slow = engine.world.schedule.orchestrators > 1
-
-    async def load(self, sagas: Sequence[SagaId], starts: Sequence[StartKey]) -> Loaded:
-        """As the store does; it may be away, or slow."""
-        await self._engine.gate()
-        match self._world.faults.at(Point.LOAD):
-            case "away":
-                self._away()
-            case "slow":
-                await asyncio.sleep(3 * self._world.chance.random())
-            case _:
-                pass
-        loaded = await self._store.load(sagas, starts)
-        if self._slow and self._world.chance.random() < 0.2:
-            await asyncio.sleep(0.05 * self._world.chance.random())
-        self._engine.check()
-        return loaded
-
-    async def values(
-        self, wanted: Sequence[tuple[SagaId, int]]
-    ) -> Mapping[SagaId, Mapping[int, Json]]:
-        """As the store does."""
-        return await self._store.values(wanted)
-
-    async def commit(self, batch: Batch) -> None:
-        """As the store does, unless the schedule has something in mind."""
-        await self._engine.gate()
-        match self._world.faults.at(Point.COMMIT):
-            case "crash before":
-                self._engine.die()
-            case "crash after":
-                await self._commit(batch)
-                self._engine.die()
-            case "lost before":
-                self._away()
-            case "lost after":
-                await self._commit(batch)
-                self._away()
-            case "late":
-                self._world.pending += 1
-                self._world.later(self._world.chance.random(), self._commit_late, batch)
-                self._away()
-            case "slow":
-                await asyncio.sleep(5 * self._world.chance.random())
-                self._engine.check()
-                await self._commit(batch)
-            case _:
-                await self._commit(batch)
-
-    def _commit_late(self, batch: Batch) -> None:
-        """A frozen server thaws."""
-        self._world.pending -= 1
-        try:
-            at_once(self._commit(batch))
-        except Conflict:
-            return
-
-    def _away(self) -> None:
-        self._engine.look_in(1.0)
-        raise StoreUnavailable("the schedule says so")
-
-    async def _commit(self, batch: Batch) -> None:
-        await self._store.commit(batch)
-        world, shared = self._world, self._engine.shared
-        order = world.tick()
-        for write in batch.sagas:
-            saga_id = write.identity.saga_id
-            if world.story is not None:
-                _tell(world, self._engine.name, write)
-            world.commits.append(
-                Commit(
-                    order=order,
-                    orchestrator=self._engine.name,
-                    saga_id=saga_id,
-                    loaded_seq=write.loaded_seq,
-                    seq=write.seq,
-                    state=write.state,
-                )
-            )
-            if write.status in TERMINAL:
-                shared.open.pop(saga_id, None)
-            else:
-                shared.open[saga_id] = write.status
-            shared.changed(saga_id, write.status)
-        if batch.outbox is not None:
-            world.commit_of(load_messages(batch.outbox.body))
-
-    async def committed(self, outbox_id: UUID) -> bool:
-        """As the store does."""
-        return await self._store.committed(outbox_id)
-
-    async def committed_batch(self, batch: Batch) -> bool:
-        """As the store does."""
-        self._engine.check()
-        return await self._store.committed_batch(batch)
-
-    async def rearm(self, due: Sequence[tuple[Due, datetime]]) -> None:
-        """As the store does."""
-        self._engine.check()
-        await self._store.rearm(due)
-
-    async def tick(self, orchestrator: UUID, *, lease_s: float, claim: bool, limit: int) -> Tick:
-        """As the store does."""
-        await self._engine.gate()
-        return await self._store.tick(orchestrator, lease_s=lease_s, claim=claim, limit=limit)
-
-    async def release(self, orchestrator: UUID, partitions: Sequence[int]) -> None:
-        """As the store does; whoever has less takes them."""
-        self._engine.check()
-        await self._store.release(orchestrator, partitions)
-        self._engine.shared.look(0.1)
-
-    async def leave(self, orchestrator: UUID) -> None:
-        """As the store does."""
-        await self._store.leave(orchestrator)
-
-    async def claim_outbox(self, orchestrator: UUID, limit: int) -> Sequence[OutboxWrite]:
-        """As the store does."""
-        self._engine.check()
-        return await self._store.claim_outbox(orchestrator, limit)
-
-    async def stray_outbox(
-        self, orchestrator: UUID, known: Sequence[UUID]
-    ) -> Sequence[OutboxWrite]:
-        """As the store does."""
-        self._engine.check()
-        return await self._store.stray_outbox(orchestrator, known)
-
-    async def settle_outbox(
-        self, orchestrator: UUID, settled: Sequence[UUID], rewritten: Sequence[OutboxWrite]
-    ) -> None:
-        """As the store does."""
-        self._engine.check()
-        await self._store.settle_outbox(orchestrator, settled, rewritten)
-
-    async def keep_hello(self, hello: Hello) -> None:
-        """As the store does."""
-        await self._store.keep_hello(hello)
-
-    async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:
-        """As the store does."""
-        return await self._store.hellos()
-
-    async def definition(self, name: str, version: int | None) -> tuple[int, Json] | None:
-        """As the store does."""
-        return await self._store.definition(name, version)
-
-    async def is_retired(self, name: str, version: int) -> bool:
-        """As the store does."""
-        return await self._store.is_retired(name, version)
-
-    async def keep_signal(self, signal: EarlySignal, most: int) -> KnownStart | Kept:
-        """As the store does."""
-        return await self._store.keep_signal(signal, most)
-
-    async def ready_signals(
-        self, starts: Sequence[StartKey] | None, limit: int
-    ) -> Sequence[ReadySignal]:
-        """As the store does."""
-        return await self._store.ready_signals(starts, limit)
-
-    async def settle_signals(self, settled: Sequence[SettledSignal]) -> None:
-        """As the store does."""
-        await self._store.settle_signals(settled)
-
-    async def drop_signals(self, kept_s: float) -> int:
-        """As the store does."""
-        return await self._store.drop_signals(kept_s)
-
-
-def _tell(world: World, name: str, write: Any) -> None:
-    key = write.identity.key
-    for row in write.rows:
-        words = [row.kind, row.step or "", "" if row.attempt is None else f"attempt {row.attempt}"]
-        data: Any = row.data or {}
-        problem = data.get("problem") or data.get("failure")
-        words.append("" if problem is None else str(problem.get("type")))
-        world.note(f"{name} commits {key} row {row.seq}: {' '.join(w for w in words if w)}")
 
 
 def expire(shared: Shared, engine: Engine) -> None:

@@ -14,8 +14,8 @@ from amends_orchestrator.store.memory import MemoryStore
 from amends_simulation.broker import Broker
 from amends_simulation.database import Tables
 from amends_simulation.definitions import PROMISED, SERVICES
-from amends_simulation.loop import Endless
-from amends_simulation.orchestrators import Clock, Shared, at_once
+from amends_simulation.loop import Endless, at_once
+from amends_simulation.orchestrators import Clock, Shared
 from amends_simulation.people import People
 from amends_simulation.schedule import Fault, Schedule
 from amends_simulation.services import services_of, start_services

@@ -19,6 +19,7 @@ from amends_orchestrator.api.ports import Caller, Checked, Scope
 from amends_orchestrator.core.decision import Decision, JournalRow, Refused
 from amends_orchestrator.core.inputs import CancelRequested, Input
 from amends_orchestrator.core.state import Identity, SagaStatus
+from amends_orchestrator.engine.ports import Schedule
 from amends_orchestrator.engine.work import SignalKept, SignalKnown
 
 BEGAN = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
@@ -115,6 +116,9 @@ class World:
     views: dict[SagaId, Json] = field(default_factory=dict[SagaId, Json])
     registered: dict[tuple[str, int], Registered] = field(
         default_factory=dict[tuple[str, int], Registered]
+    )
+    schedules: dict[tuple[str, str], Schedule] = field(
+        default_factory=dict[tuple[str, str], Schedule]
     )
     known_keys: dict[str, Caller] = field(default_factory=dict[str, Caller])
     instances: list[Instance] = field(default_factory=list[Instance])
@@ -380,12 +384,34 @@ class NoReviews:
         return 0
 
 
+class Timetable:
+    """The schedules port over a world."""
+
+    def __init__(self, world: World) -> None:
+        self._of = world.schedules
+
+    async def now(self) -> datetime:
+        return BEGAN
+
+    async def add(self, schedule: Schedule) -> bool:
+        key = schedule.tenant, schedule.name
+        return self._of.setdefault(key, schedule) is schedule
+
+    async def list(self, tenant: str, name: str | None = None) -> Sequence[Schedule]:
+        mine = [s for (t, _), s in sorted(self._of.items()) if t == tenant]
+        return [s for s in mine if name in {None, s.name}]
+
+    async def remove(self, tenant: str, name: str) -> bool:
+        return self._of.pop((tenant, name), None) is not None
+
+
 def app_of(world: World, **options: Any) -> FastAPI:
     """The application over a world."""
     return create_app(
         orchestrator=world,
         reads=world,
         definitions=Shelf(world),
+        schedules=Timetable(world),
         keys=KeyRing(world),
         audit=world,
         views=world,

@@ -30,6 +30,7 @@ def peopled() -> World:
             JournalRow(seq=1, at=BEGAN + timedelta(seconds=n), kind="sent", step=StepPath("a"))
         ]
     world.instances = [Instance("flights", "f-1", {"commands": {}})]
+    world.registered["close-books", 1] = Registered("close-books", 1, "d", {})
     world.registered["book-trip", 1] = Registered("book-trip", 1, "d", {"name": "book-trip"})
     return world
 

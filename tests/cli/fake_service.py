@@ -71,7 +71,7 @@ def fake_service() -> Generator[FakeService]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _serve  # noqa: N815 - names that http.server looks for
+        do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - names that http.server looks for
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             """Quiet."""

@@ -273,3 +273,48 @@ def test_a_command_that_running_sagas_need_and_nobody_offers_is_a_warning(
         "UPDATE amends.saga SET status = 'completed', wake_at = NULL, ended_at = now()",
     )
     assert warned() == []
+
+
+def test_queues_for_permits_are_shown(
+    amends: Amends, service: FakeService, migrated_database_url: str
+) -> None:
+    """How long they are; a grant that its saga never heard is wrong."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+    permit = (
+        "INSERT INTO amends.permit (saga_id, step, ask, pool, tenant, key, concurrency, asked_at,"
+        " state, granted_at) VALUES (gen_random_uuid(), 'room', 2, 'hotels', 'default', '', 1,"
+    )
+    execute(migrated_database_url, f"{permit} now(), 'waiting', NULL)")
+    ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+    assert found(ran.json, "permits") == {
+        "check": "permits",
+        "level": "note",
+        "said": "1 wait at hotels (0 at work)",
+        "do": "A rate holds them, or their sagas are suspended: `amends show ID`. Look again.",
+    }
+    execute(migrated_database_url, f"{permit} now(), 'granted', now() - interval '2 hours')")
+    ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+    assert found(ran.json, "permits")["level"] == "bad"
+    assert found(ran.json, "permits")["said"] == (
+        "1 wait at hotels (1 at work); a grant has not reached its saga for 2 h 0 min"
+    )
+
+
+def test_a_participant_that_is_held_off_is_shown(
+    amends: Amends, service: FakeService, migrated_database_url: str
+) -> None:
+    """With what is thought of it."""
+    service.on("GET", "/readyz", {"status": "ready", "checks": {}})
+    execute(
+        migrated_database_url,
+        "INSERT INTO amends.orchestrator SELECT gen_random_uuid(), now(), now() + '1 h', true",
+        "INSERT INTO amends.circuit SELECT 'hotels', id, 'open', 5, 9, 1, now()"
+        " FROM amends.orchestrator",
+    )
+    ran = amends("doctor", "--database-url", migrated_database_url, "--json")
+    assert found(ran.json, "circuit hotels") == {
+        "check": "circuit hotels",
+        "level": "bad",
+        "said": "5 of its last 9 outcomes were no answer: new attempts wait",
+        "do": "See its log; it is tried again by itself, at once when it says hello.",
+    }

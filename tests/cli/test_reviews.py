@@ -28,7 +28,7 @@ ITEM: dict[str, Any] = {
     "due": "2026-01-06T09:30:00+00:00",
     "decided_at": None,
 }
-WHOLE = ITEM | {"show": {"usd": 250, "to": "Ada"}, "form": {}, "decisions": []}
+WHOLE: dict[str, Any] = ITEM | {"show": {"usd": 250, "to": "Ada"}, "form": {}, "decisions": []}
 DECIDED = {
     "review_id": ID,
     "status": "approved",

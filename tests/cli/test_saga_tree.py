@@ -162,3 +162,27 @@ def test_loops_say_how_far_they_are_and_plans_which_one_was_tried() -> None:
         "├── ● train trains.book running",
         "└── · road plan not taken",
     ]
+
+
+def test_what_models_used_is_shown_by_step_and_model() -> None:
+    """What is not known is said, and is not nothing."""
+    none = {"lost": 0, "unpriced": 0}
+    cheap = {"calls": 2, "input_tokens": 1200, "output_tokens": 80, "usd": 0.0042, **none}
+    free = {"calls": 1, "input_tokens": 7, "output_tokens": 0, "usd": None, **none, "unpriced": 1}
+    whole = {"calls": 4, "input_tokens": 1207, "output_tokens": 80, "usd": 0.0042, "unpriced": 1}
+    models = [{"model": "a:one", **cheap}, {"model": "b:two", **free}]
+    lines = shown(
+        view(
+            "completed",
+            step("read", "succeeded", kind="llm", command="llm.generate", usage=cheap),
+            step("write", "succeeded", kind="llm", command="llm.generate", usage=free),
+            usage={**whole, "lost": 1, "models": models},
+        )
+    )
+    assert lines[1:] == [
+        "├── ✔ read   llm.generate  done · 2 calls, 1,280 tokens, 0.0042 USD",
+        "└── ✔ write  llm.generate  done · 1 call, 7 tokens, price unknown",
+        "used     4 calls, 1,287 tokens, 0.0042 USD, 1 unpriced, 1 lost",
+        "         a:one: 2 calls, 1,280 tokens, 0.0042 USD",
+        "         b:two: 1 call, 7 tokens, price unknown",
+    ]

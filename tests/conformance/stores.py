@@ -17,6 +17,7 @@ from amends_contracts.names import SagaId, StepPath
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.engine.ports import (
+    NO_PERMITS,
     Batch,
     OutboxWrite,
     SagaWrite,
@@ -145,6 +146,7 @@ def moved(
         input_digest=None,
         labels={},
         trace_id=None,
+        permits=NO_PERMITS,
     )
 
 

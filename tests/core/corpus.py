@@ -1,13 +1,15 @@
 """Recorded lives of sagas: what a version was told and decided, line by line, kept for ever.
 
 A file is one saga. Its first line is the definition, who the saga is and what started it; each
-line after it is one message with the time it came at, the rows and commands that were decided, or
-the type of the refusal; the last also has the state as it was stored.
+line after it is one message with the time it came at, the participants that were held off then, the
+rows and commands that were decided, or the type of the refusal; the last also has the state as it
+was stored.
 """
 
 import json
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +50,8 @@ class Heard:
     rows: tuple[JournalRow, ...] = ()
     sends: tuple[Send, ...] = ()
     refused: str | None = None
+    sick: Mapping[str, timedelta] = field(default_factory=dict[str, timedelta])
+    """Participants that were held off, and for how long."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,16 @@ class Life:
     """As it was stored at the end."""
 
 
-def heard(at: datetime, message: Input | None, answer: Decision | Refused) -> Heard:
+def heard(
+    at: datetime,
+    message: Input | None,
+    answer: Decision | Refused,
+    sick: Mapping[str, timedelta],
+) -> Heard:
     """What is remembered of one answer."""
     if isinstance(answer, Refused):
-        return Heard(at, message, refused=answer.type.value)
-    return Heard(at, message, answer.rows, answer.sends)
+        return Heard(at, message, refused=answer.type.value, sick=sick)
+    return Heard(at, message, answer.rows, answer.sends, sick=sick)
 
 
 def recorded(scenario: Scenario, what: Definition, start: StartRequested | None) -> Life:
@@ -118,6 +127,8 @@ def as_json(said: Heard) -> Json:
     if said.message is not None:
         name = type(said.message).__name__
         line["message"] = {name: _plain(_INPUTS[name], said.message)}
+    if said.sick:
+        line["sick"] = {service: rest.total_seconds() for service, rest in said.sick.items()}
     if said.refused is not None:
         return line | {"refused": said.refused}
     return line | {"rows": _plain(_ROWS, said.rows), "sends": _plain(_SENDS, said.sends)}
@@ -133,4 +144,5 @@ def _heard(line: Json) -> Heard:
         rows=_ROWS.validate_python(line.get("rows", ())),
         sends=_SENDS.validate_python(line.get("sends", ())),
         refused=line.get("refused"),
+        sick={service: timedelta(seconds=s) for service, s in line.get("sick", {}).items()},
     )

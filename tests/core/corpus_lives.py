@@ -132,9 +132,24 @@ def reviewed() -> Life:
     return recorded(saga, what, started_with({"n": 2}))
 
 
+def waits_for_others() -> Life:
+    """For a permit, and for a participant that does not answer."""
+    what = definition(action("flight", limit={"concurrency": 1}), action("hotel"))
+    saga = given(what)
+    saga.grants("flight")
+    saga.sick = {"hotels": timedelta(seconds=30)}
+    saga.expect("flights.do").reply(succeeded(n=1))
+    saga.sick = {}
+    saga.wakes()
+    saga.expect("hotels.do").reply(succeeded(n=1))
+    saga.ends("completed")
+    return recorded(saga, what, started_with({}))
+
+
 BY_HAND: tuple[Callable[[], Life], ...] = (
     slow_participants,
     taken_back_late,
     long_loop,
     reviewed,
+    waits_for_others,
 )

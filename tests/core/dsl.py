@@ -39,9 +39,11 @@ from amends_orchestrator.core import (
     state_to_json,
     wake_at,
 )
+from amends_orchestrator.core.decision import Ask, GiveBack, PermitChange
 from amends_orchestrator.core.inputs import (
     CancelRequested,
     DeadLettered,
+    Granted,
     Input,
     ReplyReceived,
     ResolveRequested,
@@ -58,6 +60,8 @@ from amends_orchestrator.core.inputs import (
 from amends_orchestrator.core.state import StepState
 
 EXPRESSIONS = CelExpressions()
+Entry = tuple[datetime, Input | None, Decision | Refused, Mapping[str, timedelta]]
+"""When it was told what (None is what started it), its answer, and who was held off then."""
 BEGAN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 IDENTITY = Identity(
     saga_id=SagaId("0195f1c0-0000-7000-8000-000000000001"),
@@ -249,12 +253,16 @@ class Scenario:
     now: datetime
     rows: list[JournalRow]
     unanswered: list[Send]
+    permits: dict[tuple[StepPath, int], PermitChange] = field(
+        default_factory=dict[tuple[StepPath, int], PermitChange]
+    )
+    """What stands in the table of permits: asked for, or taken."""
+    sick: dict[str, timedelta] = field(default_factory=dict[str, timedelta])
+    """Participants that do not answer, and for how long they are held off."""
     checked: bool = True
     """Whether every decision is checked against a replay of the whole journal."""
-    heard: list[tuple[datetime, Input | None, Decision | Refused]] = field(
-        default_factory=list[tuple[datetime, Input | None, Decision | Refused]]
-    )
-    """All that it was told, and what it answered; None is what started it."""
+    heard: list[Entry] = field(default_factory=list[Entry])
+    """All that it was told, and what it answered."""
 
     def expect(
         self, command: str, *, op: Op | None = None, attempt: int | None = None, **body: Json
@@ -278,11 +286,11 @@ class Scenario:
         """Decide, with the values it asks for, and keep what was decided."""
         values: dict[int, Json] = {}
         while isinstance(
-            answer := decide(self.plan, self.saga, values, message, self.now), Missing
+            answer := decide(self.plan, self.saga, values, message, self.now, self.sick), Missing
         ):
             assert not answer.seqs & values.keys(), "asked twice for the same row"
             values |= {seq: self.rows[seq - 1].data for seq in answer.seqs}
-        self.heard.append((self.now, message, answer))
+        self.heard.append((self.now, message, answer, dict(self.sick)))
         if isinstance(answer, Decision):
             self.keep(answer, woke=isinstance(message, Woke))
         return answer
@@ -292,8 +300,16 @@ class Scenario:
         self.rows.extend(decision.rows)
         self.unanswered.extend(decision.sends)
         self.saga = saga = decision.saga
+        for change in decision.permits:
+            if isinstance(change, GiveBack):
+                del self.permits[change.path, change.ask]
+            else:
+                self.permits[change.path, change.ask] = change
         if self.checked:
             check_decision(saga, self.rows, decision, self.now if woke else None)
+            needed = {(path, step.permit) for path, step in saga.state.steps.items() if step.permit}
+            assert self.permits.keys() == needed, "the table holds what the steps ask for and keep"
+            assert not self.permits or saga.status not in TERMINAL, "an end gives all back"
 
     def after(self, **time: float) -> Decision | Refused:
         """Time passes, and the saga is woken."""
@@ -306,6 +322,22 @@ class Scenario:
         assert at is not None
         self.now = max(self.now, at)
         return self.receive(Woke())
+
+    def overdue(self) -> bool:
+        """Whether something was due already (a reply came before the saga was woken)."""
+        ops = [op for step in self.saga.state.steps.values() for op in (step.action, step.undo)]
+        return any(op.due is not None and op.due <= self.now for op in ops)
+
+    def asks(self, step: str) -> Ask:
+        """The request for a permit that a step waits with."""
+        change = self.permits[StepPath(step), self.step(step).permit]
+        assert isinstance(change, Ask), f"{step} has its permit"
+        return change
+
+    def grants(self, step: str, ask: int | None = None) -> Decision | Refused:
+        """The permit that a step waits for (or asked for in row `ask`) is its own."""
+        asked = self.step(step).permit if ask is None else ask
+        return self.receive(Granted(path=StepPath(step), ask=asked))
 
     def cancels(self, reason: str = "changed my mind") -> Decision | Refused:
         """Somebody cancels."""
@@ -332,7 +364,7 @@ class Scenario:
         decision = self.undo(across_pivot=across_pivot)
         assert isinstance(decision, Decision), decision
         undo = Scenario(self.plan, decision.saga, self.now, [], [])
-        undo.heard.append((self.now, None, decision))
+        undo.heard.append((self.now, None, decision, {}))
         undo.keep(decision)
         return undo
 
@@ -438,6 +470,6 @@ def given(what: Definition, **fields: Json) -> Scenario:
     decision = start(plan, IDENTITY, started_with(fields), BEGAN)
     assert isinstance(decision, Decision)
     scenario = Scenario(plan, decision.saga, BEGAN, [], [])
-    scenario.heard.append((BEGAN, None, decision))
+    scenario.heard.append((BEGAN, None, decision, {}))
     scenario.keep(decision)
     return scenario

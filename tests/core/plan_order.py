@@ -3,6 +3,21 @@
 from amends_contracts.names import StepPath
 from amends_orchestrator.core.frames import frames_of, prefix_of
 from amends_orchestrator.core.plan import AlternativesNode, EachNode, Plan, RepeatNode, children
+from amends_orchestrator.core.state import StepStatus
+
+UNSETTLED = frozenset(
+    {
+        StepStatus.RUNNING,
+        StepStatus.PENDING,
+        StepStatus.RETRYING,
+        StepStatus.SUCCEEDED,
+        StepStatus.UNKNOWN,
+        StepStatus.COMPENSATING,
+        StepStatus.COMPENSATION_FAILED,
+    }
+)
+
+DONE = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED})
 
 
 def bare(path: StepPath) -> str:

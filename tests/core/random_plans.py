@@ -52,6 +52,8 @@ class _Maker:
             fields["when"] = "${ input.n > 0 }"
         if self.flip(0.1) and (not after or "on_failure" in fields or fields["probe"]):
             fields["effect"] = "none"
+        if self.flip(0.15):
+            fields["limit"] = {"key": "${ input.n }", "concurrency": 1}
         if self.flip(0.1):
             fields["reversal"] = "read_only"
         elif self.flip(0.3):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from amends_contracts.messages import Usage
 from amends_contracts.names import Op, SagaId, StepPath, message_id_of
 from amends_orchestrator.core import JournalRow, state_to_json
 from amends_orchestrator.core.checker import (
@@ -105,6 +106,16 @@ def effect(path: StepPath, change: Change, order: int, **other: Any) -> Effect:
 def commit(loaded: int, seq: int, order: int, orchestrator: str = "o1") -> Commit:
     """Rows that one orchestrator committed."""
     return Commit(order=order, orchestrator=orchestrator, saga_id=SAGA, loaded_seq=loaded, seq=seq)
+
+
+def two_in_one_place() -> History:
+    """Two sagas at work at once where one may be."""
+    saga = given(definition(action("a", limit={"concurrency": 1})))
+    saga.grants("a")
+    one = past(saga)
+    other = replace(one, identity=replace(IDENTITY, saga_id=OTHER))
+    work = replace(commit(0, saga.saga.seq, 1), state=state_to_json(saga.saga.state))
+    return History(sagas=(one, other), commits=(work, replace(work, order=2, saga_id=OTHER)))
 
 
 def good() -> History:
@@ -310,6 +321,16 @@ def too_many_attempts() -> History:
     return with_rows(*renumbered([*rows[:cut], *more]))
 
 
+def more_than_was_reserved() -> History:
+    """A participant that used more tokens than it might, and so more than the whole budget."""
+    step: dict[str, Any] = {"kind": "llm", "id": "ask", "prompt": "?", "models": ["m:1"]}
+    saga = given(definition(step | {"limits": {"tokens": 60}}, budget={"tokens": 100}))
+    much = Usage(input_tokens=90, output_tokens=11, usd=None, model="m:1")
+    answer = succeeded(text="x")
+    saga.expect("llm.generate").reply(replace(answer, fields={**answer.fields, "usage": much}))
+    return journal_of(saga, saga.rows)
+
+
 TRIED = ("step.dispatched", "step.retrying")
 BROKEN: list[tuple[str, Callable[[], History]]] = [
     (
@@ -398,6 +419,8 @@ BROKEN: list[tuple[str, Callable[[], History]]] = [
     ("14 no timer is early", lambda: moved("step.dispatched", -timedelta(seconds=1), nth=2)),
     ("14 attempts within budget", too_many_attempts),
     ("14 loops within limits", an_iteration_too_many),
+    ("14 limits hold", two_in_one_place),
+    ("14 budgets hold", more_than_was_reserved),
     (
         "15 tenants are apart",
         lambda: replace(good(), committed=(made(A, Op.ACTION, 1, tenant="another"),)),

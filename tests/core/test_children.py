@@ -9,9 +9,11 @@ from amends_orchestrator.core import (
     ChildReply,
     Decision,
     Identity,
+    Missing,
     Plan,
     Refused,
     compile_plan,
+    end_of,
     replies_of,
     reply_of,
     saga_view,
@@ -194,6 +196,17 @@ def test_the_late_undo_of_a_child_tells_who_took_it_back() -> None:
         undo.expect(command).reply(succeeded())
     end = undo.expect("rooms.undo").reply(succeeded())
     assert [(op, outcome) for op, outcome, _ in told(end)] == [(Op.COMPENSATION, Outcome.SUCCEEDED)]
+
+
+def test_who_asks_after_the_end_is_told_it() -> None:
+    """With the output of the journal; who takes it back is told to ask again for its undo."""
+    saga = running()
+    for command in ("rooms.do", "keys.do", "notes.do"):
+        saga.expect(command).reply(succeeded(n=7))
+    assert end_of(saga.saga, STARTED, {}) == Missing(frozenset({saga.saga.seq}))
+    values = {row.seq: row.data for row in saga.rows}
+    said = [end_of(saga.saga, asker, values) for asker in (STARTED, UNDONE)]
+    assert said == [reply_of(saga.saga, STARTED, {"room": 7}), reply_of(saga.saga, UNDONE, None)]
 
 
 def test_an_output_that_is_no_object_travels_in_one() -> None:

@@ -60,12 +60,12 @@ def answer_to(
     """What this version says to a recorded message."""
     if said.message is None:
         assert life.start is not None
-        answer = start(plan, life.identity, life.start, said.at)
+        answer = start(plan, life.identity, life.start, said.at, said.sick)
         assert not isinstance(answer, Missing)
         return answer
     assert saga is not None
     values = {row.seq: row.data for row in rows}
-    answer = decide(plan, saga, values, said.message, said.at)
+    answer = decide(plan, saga, values, said.message, said.at, said.sick)
     assert not isinstance(answer, Missing)
     return answer
 
@@ -79,7 +79,8 @@ def test_a_recorded_saga_is_folded_and_decided_as_it_was(path: Path) -> None:
     rows: list[JournalRow] = []
     for said in life.heard:
         if said.message is not None or life.start is not None:
-            again = heard(said.at, said.message, answer_to(life, plan, saga, rows, said))
+            answer = answer_to(life, plan, saga, rows, said)
+            again = heard(said.at, said.message, answer, said.sick)
             assert as_read(again) == as_read(said)
         for row in said.rows:
             saga = evolve(saga, row, life.identity)

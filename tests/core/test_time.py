@@ -150,7 +150,8 @@ def test_a_full_journal_has_a_clear_end() -> None:
     what = definition(action("flight"), action("card", retry={"max_attempts": None}))
     saga = given(what)
     saga.expect("flights.do").reply(succeeded())
-    saga.saga = replace(saga.saga, state=replace(saga.saga.state, rows_max=len(saga.rows) + 1))
+    state = saga.saga.state._replace(rows_max=len(saga.rows) + 1)
+    saga.saga = replace(saga.saga, state=state)
     # the journal's own limit is 10,000; a lowered one is no part of the journal, so the fold
     # is not compared here
     card = saga.expect("cards.do").send

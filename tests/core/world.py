@@ -17,20 +17,22 @@ from amends_contracts.messages import ActionOutcome, Effect, Json, Outcome, Reve
 from amends_contracts.names import Op, StepPath, service_of
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import TERMINAL, Decision, Refused, Send, saga_view, undo_plan
+from amends_orchestrator.core.decision import Ask
 from amends_orchestrator.core.frames import frames_of, prefix_at
 from amends_orchestrator.core.inputs import (
     DeadLettered,
+    Granted,
     ReplyReceived,
     Returned,
     Signalled,
     Woke,
 )
-from amends_orchestrator.core.plan import EachNode
+from amends_orchestrator.core.plan import ActionNode, EachNode
 from amends_orchestrator.core.state import ACTIVE, Doing, StepState, StepStatus
 from core import reviewed
 from core.barrier import Row, Truth
 from core.dsl import Scenario, given
-from core.plan_order import bare, precedes
+from core.plan_order import DONE, UNSETTLED, bare, precedes
 
 
 @dataclass
@@ -251,11 +253,26 @@ class World:
         if self.replies:
             m = self.random.randrange(len(self.replies))
             choices += [(8, lambda: self.answer(m)), (1, lambda: self.answer(m, keep=True))]
-        choices += [(0.3, self.operate), (0.6, self.signal)]
+        choices += [(0.3, self.operate), (0.6, self.signal), (0.3, self.falls_sick)]
+        if self.saga.permits:
+            choices += [(4, self.grant)]
         if reviewed.asked(self.saga):
-            choices.append((1.5, self.decide))
+            choices += [(1.5, self.decide)]
         weights = [weight for weight, _ in choices]
         self.random.choices([act for _, act in choices], weights)[0]()
+
+    def falls_sick(self) -> None:
+        """Or gets well: some participant is held off, or is not any more."""
+        nodes = self.saga.plan.nodes.values()
+        services = [node.service for node in nodes if isinstance(node, ActionNode)]
+        service = self.random.choice([*services, "nobodys"])
+        if self.saga.sick.pop(service, None) is None:
+            self.saga.sick[service] = timedelta(seconds=self.random.choice((0, 1, 30)))
+
+    def grant(self) -> None:
+        """A grant, of what is asked for or of what is not any more."""
+        path, ask = self.random.choice(sorted(self.saga.permits))
+        self.receive(Granted(path=path, ask=ask - (self.random.random() < 0.1)))
 
     def give_back(self, n: int) -> None:
         send = self.commands.pop(n)
@@ -279,7 +296,7 @@ class World:
         if early and due > self.saga.now:
             self.saga.now += (due - self.saga.now) * self.random.random() * 0.99
             before = len(self.saga.rows)
-            if self.saga.now < due and not overdue(self.saga):
+            if self.saga.now < due and not self.saga.overdue():
                 self.receive(Woke())
                 assert len(self.saga.rows) == before, "a timer fired early"
             return
@@ -323,6 +340,7 @@ class World:
     def calm_down(self) -> None:
         """Faults stop, operators mend what needs them, and the saga must end."""
         self.healthy = True
+        self.saga.sick.clear()
         for _ in range(3_000):
             saga = self.saga.saga
             if saga.status in TERMINAL:
@@ -336,6 +354,8 @@ class World:
                 self.answer(self.random.randrange(len(self.replies)))
             elif saga.status == "stuck":
                 self.mend()
+            elif any(isinstance(change, Ask) for change in self.saga.permits.values()):
+                self.grant()
             elif any(s.action.doing is Doing.AWAITING for s in saga.state.steps.values()):
                 self.signal()
             elif any(s.action.doing is Doing.REVIEWING for s in saga.state.steps.values()):
@@ -429,28 +449,6 @@ class World:
             if path in self.owned or node.reversal is not Reversal.COMPENSATABLE:
                 continue
             assert truth.applied == truth.undone, f"{path}: its effect is left"
-
-
-UNSETTLED = frozenset(
-    {
-        StepStatus.RUNNING,
-        StepStatus.PENDING,
-        StepStatus.RETRYING,
-        StepStatus.SUCCEEDED,
-        StepStatus.UNKNOWN,
-        StepStatus.COMPENSATING,
-        StepStatus.COMPENSATION_FAILED,
-    }
-)
-
-DONE = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED})
-
-
-def overdue(saga: Scenario) -> bool:
-    """Whether something was due already (a reply came before the saga was woken)."""
-    steps = saga.saga.state.steps.values()
-    ops = [op for step in steps for op in (step.action, step.undo)]
-    return any(op.due is not None and op.due <= saga.now for op in ops)
 
 
 def input_by(chance: random.Random) -> dict[str, Json]:

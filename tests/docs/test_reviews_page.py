@@ -1,5 +1,7 @@
 """docs/reviews.md and examples/refund: they register, and live as they say."""
 
+from typing import Any
+
 from amends_contracts.definition import Definition
 from amends_contracts.documents import load_definition
 from amends_orchestrator.core import resolve, verify
@@ -27,7 +29,7 @@ def example() -> Definition:
 def test_the_example_pays_what_two_people_have_let_pass() -> None:
     """Support changes the sum, a lead approves what would be sent."""
     saga = started(example())
-    body = {"order": "o-1", "usd": 100}
+    body: dict[str, Any] = {"order": "o-1", "usd": 100}
     saga.decides("asked", "edit", "sue", roles=frozenset({"support"}), body=body)
     saga.decides("paid", "approve", "lee", roles=frozenset({"lead"}))
     saga.expect("payments.refund", **body).reply(succeeded(id="r-1"))

@@ -5,8 +5,9 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from amends_contracts.amqp import AmqpMessage, PublishResult
+from amends_contracts.codec import encode_reply
 from amends_contracts.messages import Json, StartAnswer, Undo
-from amends_contracts.names import START_SAGA, Op, SagaId, StepPath
+from amends_contracts.names import START_SAGA, UNDO_SAGA, Op, SagaId, StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core.decision import Decision, Refused
 from amends_orchestrator.core.inputs import CancelRequested, Input, SkipRequested
@@ -141,13 +142,14 @@ async def test_a_stuck_child_keeps_its_parent_waiting(e: Engine) -> None:
     assert await e.ends(parent) == "compensated"
 
 
-def _hold_starts(e: Engine) -> list[AmqpMessage]:
-    """The broker keeps starts of children back; they are published later, by hand."""
+def _hold(e: Engine, *commands: str) -> list[AmqpMessage]:
+    """The broker keeps the first of each of these commands back, to be published by hand."""
     held: list[AmqpMessage] = []
     publish = e.broker.publish
 
     def instead(message: AmqpMessage) -> PublishResult:
-        if message.type == START_SAGA and message.exchange == e.topology.commands and not held:
+        ours = message.type in commands and message.exchange == e.topology.commands
+        if ours and message.type not in {m.type for m in held}:
             held.append(message)
             return PublishResult.CONFIRMED
         return publish(message)
@@ -166,7 +168,7 @@ def _stuck(e: Engine, saga: SagaId) -> list[StepPath]:
 async def test_a_child_that_was_never_started_is_there_as_compensated(e: Engine) -> None:
     """The undo overtakes the start: the tombstone keeps the start from running, however late."""
     e.register({**ORDER, "name": "early", "steps": ORDER["steps"][1:]})
-    held = _hold_starts(e)
+    held = _hold(e, START_SAGA)
     parent = await e.start("o-1", definition="early", value={})
     await e.until(lambda: bool(held))
     await submit(e, parent, CancelRequested(reason="r", by="ann"))
@@ -180,6 +182,42 @@ async def test_a_child_that_was_never_started_is_there_as_compensated(e: Engine)
         e.broker.publish(message)
     await e.until(lambda: e.orchestrator.counters.refused["duplicate"] > 0)
     assert e.participants.seen == []
+
+
+async def test_a_child_that_ends_while_it_is_taken_back_is_taken_back_all_the_same(
+    e: Engine,
+) -> None:
+    """It ran when the command was read, and has ended in the batch that the command is in."""
+    e.participants.on("hotels.book", silent)
+    held = _hold(e, UNDO_SAGA)
+    parent = await begin(e)
+    child = await child_of(e, parent)
+    await e.until(lambda: len(e.participants.seen) == 2)
+    await submit(e, parent, CancelRequested(reason="r", by="ann"))
+    await e.until(lambda: bool(held))
+    booked = succeeded(n=7)(e.participants.seen[-1])
+    assert booked is not None
+    answer = encode_reply(booked, e.participants.seen[-1].reply_to or "", e.topology)
+    for message in (answer, *held):
+        e.broker.publish(message)
+    assert await e.ends(parent) == "compensated"
+    assert e.status(child) == "completed"
+    assert e.participants.ran()[-2:] == UNDONE
+
+
+async def test_a_child_that_is_started_and_taken_back_at_once_is_taken_back(e: Engine) -> None:
+    """Both commands were read before there was a child, and are in one batch."""
+    e.participants.on("hotels.book", silent)
+    held = _hold(e, START_SAGA, UNDO_SAGA)
+    parent = await begin(e)
+    await e.until(lambda: bool(held))
+    await submit(e, parent, CancelRequested(reason="r", by="ann"))
+    await e.until(lambda: len(held) == 2)
+    for message in held:
+        e.broker.publish(message)
+    assert await e.ends(parent) == "compensated"
+    assert e.status(await child_of(e, parent)) == "compensated"
+    assert e.participants.ran()[-1] == "flights.reserve compensation 1"
 
 
 @pytest.mark.parametrize("declined", [False, True], ids=["completed", "undone"])

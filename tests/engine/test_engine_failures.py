@@ -1,9 +1,9 @@
 """What goes wrong around the engine, and what does not go wrong because of it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -139,11 +139,16 @@ async def test_a_saga_that_cannot_be_decided_is_parked(monkeypatch: pytest.Monke
     decide = core.decide
 
     def explosive(
-        plan: core.Plan, saga: core.Saga, values: core.Values, message: Input, now: datetime
+        plan: core.Plan,
+        saga: core.Saga,
+        values: core.Values,
+        message: Input,
+        now: datetime,
+        sick: Mapping[str, timedelta] | None = None,
     ) -> Answer:
         if saga.identity.key == "bad" and isinstance(message, ReplyReceived):
             raise ZeroDivisionError("as only real code can")
-        return decide(plan, saga, values, message, now)
+        return decide(plan, saga, values, message, now, sick)
 
     monkeypatch.setattr(core, "decide", explosive)
     async with engine() as e:

@@ -84,10 +84,10 @@ class Cluster:
         self.orchestrators.append(made)
         return made
 
-    async def start(self, keys: Sequence[str], to: str = "Rome") -> None:
+    async def start(self, keys: Sequence[str], to: str = "Rome", definition: str = "trip") -> None:
         """Publish starts until the broker has them all."""
         left = [
-            encode_client(Start(definition="trip", key=key, input={"to": to}), self.topology)
+            encode_client(Start(definition=definition, key=key, input={"to": to}), self.topology)
             for key in keys
         ]
         while left:

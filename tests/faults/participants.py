@@ -6,8 +6,9 @@ Row, effect and stored reply in one transaction; the reply confirmed; then ackno
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +49,15 @@ class Services:
     decides: Callable[[Command], Answer] = succeed
     at_work: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is clear, what arrives is kept waiting."""
+    takes_s: float = 0.0
+    """How long each action is at work, at least."""
+    most: Counter[str] = field(default_factory=Counter[str])
+    """By command: the most actions that were at work at the same time."""
+    begun: list[Command] = field(default_factory=list[Command])
+    """Actions in the order in which they were first begun."""
+    _busy: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    """By command and key; a key counts once, however often its command came."""
+    _done: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _pool: Any = None
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set["asyncio.Task[None]"])
 
@@ -65,17 +75,37 @@ class Services:
     async def _work(self, delivery: Delivery) -> None:
         command = decode_command(delivery.message)
         await self.at_work.wait()
-        while True:
-            try:
-                outcome, body = await self._act(command)
-                break
-            except AWAY:
-                await asyncio.sleep(0.2)
+        with self._counted(command):
+            await asyncio.sleep(self.takes_s)
+            while True:
+                try:
+                    outcome, body = await self._act(command)
+                    break
+                except AWAY:
+                    await asyncio.sleep(0.2)
         answer = encode_reply(_reply(command, outcome, body), command.reply_to or "", self.topology)
         result = PublishResult.UNKNOWN
         while result is PublishResult.UNKNOWN:
             (result,) = await self.transport.publish([answer], 10)
         await self.transport.acknowledge([delivery.tag])
+
+    @contextmanager
+    def _counted(self, command: Command) -> Generator[None]:
+        one = (command.type, str(command.key))
+        if command.op is not Op.ACTION or one in self._done:
+            yield  # what was done is only answered
+            return
+        if one not in self._busy:
+            self.begun.append(command)
+        self._busy[one] += 1
+        here = sum(kind == command.type for kind, _ in self._busy)
+        self.most[command.type] = max(self.most[command.type], here)
+        try:
+            yield
+        finally:
+            self._done.add(one)
+            self._busy[one] -= 1
+            self._busy = +self._busy
 
     async def _act(self, command: Command) -> Answer:
         """At most one effect per key, in the transaction of its row."""

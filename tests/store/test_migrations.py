@@ -13,9 +13,9 @@ import amends_migrations
 from amends_migrations import MigrationFailed, SchemaNewer, current, head, run, upgrade, urls
 
 TABLES = {
-    "alembic_version", "api_key", "audit", "definition", "journal", "orchestrator", "outbox",
-    "participant", "partition", "review", "saga", "saga_label", "schema_floor", "signal",
-    "start_key",
+    "alembic_version", "api_key", "audit", "circuit", "definition", "journal", "orchestrator",
+    "outbox", "participant", "partition", "permit", "permit_turn", "review", "saga", "saga_label",
+    "schedule", "schema_floor", "signal", "start_key",
 }  # fmt: skip
 
 

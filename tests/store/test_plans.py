@@ -10,11 +10,25 @@ from amends_orchestrator.store import queries
 from amends_orchestrator.store.database import open_engine
 from server_fixtures import Databases, in_thread
 
-FILES = {name: queries.load(name) for name in ("hot", "lease", "reads", "admin", "reviews")}
+FILES = {
+    name: queries.load(name)
+    for name in ("hot", "lease", "permits", "schedules", "reads", "admin", "reviews")
+}
 QUERIES = {name: query for file in FILES.values() for name, query in file.items()}
-GROWS = ("saga_", "start_key_", "journal_", "audit_", "outbox_", "review_")
+GROWS = (
+    *("saga_", "start_key_", "journal_", "audit_", "outbox_", "permit_", "schedule_"),
+    "review_",
+)
 """Indexes of tables that grow with the sagas or the load; other tables have a handful of rows."""
-SMALL = {"partition", "orchestrator", "participant", "api_key", "definition"}
+SMALL = {
+    "partition",
+    "orchestrator",
+    "participant",
+    "api_key",
+    "definition",
+    "permit_turn",
+    "circuit",
+}
 READ_WHOLE = {"claim_outbox": "outbox_pkey", "stray_outbox": "outbox_pkey", "outbox": "outbox"}
 """What may be read from end to end: the outbox, which holds a few rows per orchestrator."""
 
@@ -22,12 +36,33 @@ INDEXES = {
     "load": {"saga_pkey", "start_key_pkey"},
     "journal_values": {"journal_pkey"},
     "commit_batch": {"saga_pkey", "outbox_pkey"},
-    "commit_reviews": {"saga_pkey", "outbox_pkey", "review_pkey"},
+    "commit_batch_with_permits": {"saga_pkey", "outbox_pkey", "permit_pkey"},
+    "commit_batch_with_reviews": {"saga_pkey", "outbox_pkey", "review_pkey"},
+    "commit_batch_with_reviews_permits": {
+        "saga_pkey",
+        "outbox_pkey",
+        "permit_pkey",
+        "review_pkey",
+    },
     "settle_outbox": {"outbox_pkey"},
     "outbox_row": {"outbox_pkey"},
     "journal_witness": {"journal_pkey"},
     "rearm": {"saga_pkey"},
-    "tick": {"saga_wake"},
+    "tick": {"saga_wake", "permit_waiting", "permit_unheard", "schedule_next"},
+    "due_schedules": {"schedule_next"},
+    "move_schedule": {"schedule_pkey"},
+    "schedules": {"schedule_pkey"},
+    "remove_schedule": {"schedule_pkey"},
+    "grant_permits": {
+        "permit_pkey",
+        "permit_waiting",
+        "permit_held",
+        "permit_granted",
+        "permit_unheard",
+        "permit_forget",
+        "saga_pkey",
+    },
+    "return_strays": {"permit_pkey", "permit_held", "saga_pkey"},
     "claim_outbox": {"outbox_pkey"},
     "stray_outbox": {"outbox_pkey"},
     "list_sagas": {"saga_list"},
@@ -41,6 +76,7 @@ INDEXES = {
     "counts": {"saga_list"},
     "totals": {"saga_list"},
     "partitions": {"saga_wake"},
+    "pools": {"permit_waiting", "permit_held", "permit_unheard"},
     "audit": {"audit_tenant"},
     "audit_of_saga": {"audit_saga"},
     "debt": {"saga_list_definition"},
@@ -73,6 +109,13 @@ INSERT INTO amends.review (saga_id, seq, requested_at, decided_at, notify_at, ve
 SELECT id, 2, started_at, ended_at, CASE WHEN ended_at IS NULL THEN now() END, 1, 2, 1, tenant,
        definition, key, 'sure', 'Sure?',
        CASE WHEN ended_at IS NULL THEN 'open' ELSE 'approved' END, 'd', '{}', '{}'
+FROM amends.saga;
+INSERT INTO amends.permit (saga_id, step, ask, pool, tenant, key, asked_at, state, granted_at,
+                           forget_at, concurrency)
+SELECT id, 'room', 1, 'pool-' || version, tenant, key, started_at,
+       CASE WHEN ended_at IS NULL THEN 'waiting' WHEN partition < 2 THEN 'held' ELSE 'returned' END,
+       CASE WHEN ended_at IS NOT NULL THEN now() END,
+       CASE WHEN ended_at IS NOT NULL AND partition >= 2 THEN now() END, 5
 FROM amends.saga;
 INSERT INTO amends.audit (saga_id, tenant, who, action, outcome)
 SELECT id, tenant, 'ada', 'retry', 'done' FROM amends.saga;

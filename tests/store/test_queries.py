@@ -28,6 +28,17 @@ def test_parameters_are_numbered_by_first_appearance() -> None:
     }
 
 
+def test_a_part_is_in_a_statement_of_its_own() -> None:
+    """Who needs it pays for it; the other statement has neither its lines nor its parameters."""
+    source = "-- name: a\nSELECT :x\n-- with more:\n, :y\n-- end\nFROM t;\n"
+    assert parse(source) == {
+        "a": Query("a", "/* amends a */ SELECT $1\nFROM t", ("x",)),
+        "a_with_more": Query(
+            "a_with_more", "/* amends a_with_more */ SELECT $1\n, $2\nFROM t", ("x", "y")
+        ),
+    }
+
+
 def test_arguments_follow_the_statement() -> None:
     """Given by name, in whatever order; one too few is a mistake of ours."""
     query = parse(SOURCE)["first"]
@@ -36,9 +47,12 @@ def test_arguments_follow_the_statement() -> None:
         query.arguments({"b": "x"})
 
 
-def test_a_statement_may_have_a_part_that_another_has_alone() -> None:
-    """What few executions need does not stand in the statement of the others."""
-    source = "-- name: one\nSELECT :a\n-- only in two\n, :b\n-- end\n, :c"
-    one, two = parse(source).values()
-    assert (one.parameters, two.parameters) == (("a", "c"), ("a", "b", "c"))
-    assert two.text.endswith("$1\n\n, $2\n\n, $3")
+def test_of_several_parts_there_is_a_statement_with_each_choice() -> None:
+    """Named in their order; the parameters of each are its own."""
+    source = "-- name: one\nSELECT :a\n-- with b:\n, :b\n-- end\n-- with c:\n, :c\n-- end\n"
+    assert {name: query.parameters for name, query in parse(source).items()} == {
+        "one": ("a",),
+        "one_with_b": ("a", "b"),
+        "one_with_c": ("a", "c"),
+        "one_with_b_c": ("a", "b", "c"),
+    }

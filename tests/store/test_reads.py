@@ -7,15 +7,18 @@ from datetime import datetime, timedelta
 import pytest
 
 from amends_contracts.messages import CommandInfo, Effect, Hello, Reversal
-from amends_contracts.names import SagaId
+from amends_contracts.names import SagaId, StepPath
+from amends_orchestrator.core.decision import Ask
 from amends_orchestrator.core.state import SagaStatus
-from amends_orchestrator.engine.ports import SagaWrite
+from amends_orchestrator.engine.ports import CircuitWrite, PermitWrites, SagaWrite
 from amends_orchestrator.store import PostgresStore, Reads
 from amends_orchestrator.store.reads import (
     BadCursor,
+    CircuitRow,
     OrchestratorRow,
     OutboxRow,
     PartitionRow,
+    PoolRow,
     SagaRow,
 )
 from conformance.stores import ME, OTHER, batch, messages, moved, new_saga, saga_id
@@ -293,3 +296,37 @@ async def test_leases_and_backlog_are_shown(store: PostgresStore, reads: Reads) 
     assert replace(waiting, oldest_s=0) == OutboxRow(
         orchestrator=OTHER, live=False, rows=1, messages=3, bytes=5, oldest_s=0
     )
+
+
+async def test_pools_with_a_queue_are_shown(store: PostgresStore, reads: Reads) -> None:
+    """How many wait, how many are at work, and since when a grant has not been heard."""
+    assert await reads.pools() == []
+    now = await now_of(store)
+    for n in range(3):
+        ask = Ask(path=StepPath("room"), ask=1, pool="hotels", key="", since=now, concurrency=1)
+        saga = replace(new_saga(now, partition=n), permits=PermitWrites(asked=(ask,)))
+        await store.commit(batch(saga, orchestrator=ME))
+    await store.grant(None, lanes=9, limit=9, unheard_s=60)
+    (pool,) = await reads.pools()
+    assert pool.unheard_s is not None
+    assert 0 <= pool.unheard_s < 60
+    assert replace(pool, unheard_s=None) == PoolRow(
+        pool="hotels", waiting=2, at_work=1, unheard_s=None
+    )
+
+
+async def test_participants_that_are_held_off_are_shown(store: PostgresStore, reads: Reads) -> None:
+    """As long as an orchestrator that thinks so is alive; a closed circuit is not shown."""
+    await store.tick(ME, lease_s=30, claim=True, limit=1)
+    sick = CircuitWrite(service="hotels", state="open", bad=5, looked_at=8, pause_s=1)
+    await store.keep_circuit(ME, sick)
+    await store.keep_circuit(OTHER, replace(sick, service="flights"))
+    (row,) = await reads.circuits()
+    assert 0 <= row.since_s < 60
+    assert replace(row, since_s=0) == CircuitRow(
+        service="hotels", open=True, bad=5, looked_at=8, since_s=0
+    )
+    await store.keep_circuit(ME, replace(sick, state="half_open", pause_s=2))
+    assert [row.open for row in await reads.circuits()] == [False]
+    await store.keep_circuit(ME, replace(sick, state="closed"))
+    assert await reads.circuits() == []

@@ -431,3 +431,17 @@ def test_a_guard_is_a_review_of_the_document() -> None:
     """`plan.guard` gives the model of definition.py."""
     plan = Plan("p")
     assert plan.guard(assignees=["a"], quorum=2) == Guard(assignees=("a",), quorum=2)
+
+
+def test_a_limit_is_one_of_the_document() -> None:
+    """Its key is a template; the rest as people write it."""
+    plan = Plan("p", input=Trip)
+    limit = plan.limit(key=plan.input.to, concurrency=5, rate=(100, "1m"), total=20, name="rooms")
+    plan.do(BookHotel(city=plan.input.to, nights=1), limit=limit)
+    assert steps(plan)[0]["limit"] == {
+        "name": "rooms",
+        "key": "${ input.to }",
+        "concurrency": 5,
+        "rate": {"count": 100, "per": "PT1M"},
+        "total": 20,
+    }

@@ -54,6 +54,11 @@ def untyped(value: object) -> Any:
     ("wrong", "reason", "remedy"),
     [
         (
+            lambda: PLAN.limit(concurrency=0),
+            "limit: concurrency: Input should be greater than or equal to 1",
+            None,
+        ),
+        (
             lambda: untyped(SEAT).cod,
             "Seat has no field 'cod'",
             "did you mean 'code'?",

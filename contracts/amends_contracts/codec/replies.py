@@ -39,7 +39,7 @@ USAGE_CHARS_MAX: Final = 2048
 
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _CONTENT_TYPES: Final = frozenset({JSON_TYPE, REF_TYPE, PROBLEM_CONTENT_TYPE})
-_USAGE_MEMBERS: Final = ("input_tokens", "output_tokens", "usd", "model")
+USAGE_TEXT_CHARS_MAX: Final = 200
 
 
 def encode_reply(reply: Reply, routing_key: str, topology: Topology) -> AmqpMessage:
@@ -125,8 +125,7 @@ def _check_key(key: str, saga_id: str) -> None:
 
 
 def _usage_text(usage: Usage) -> str:
-    values = (usage.input_tokens, usage.output_tokens, usage.usd, usage.model)
-    return to_body(dict(zip(_USAGE_MEMBERS, values, strict=True))).decode()
+    return to_body(usage.to_json()).decode()
 
 
 def _usage(value: object) -> Usage:
@@ -150,7 +149,19 @@ def _usage(value: object) -> Usage:
         _tokens(read, "output_tokens"),
         None if usd is None else float(usd),
         model,
+        calls=_tokens(read, "calls") if "calls" in read else 1,
+        lost=_tokens(read, "lost") if "lost" in read else 0,
+        answered_by=_optional_text(read, "answered_by"),
+        prompt_digest=_optional_text(read, "prompt_digest"),
     )
+
+
+def _optional_text(members: dict[str, Any], name: str) -> str | None:
+    value = members.get(name)
+    if value is not None and (not isinstance(value, str) or len(value) > USAGE_TEXT_CHARS_MAX):
+        wanted = f"a text of at most {USAGE_TEXT_CHARS_MAX}"
+        raise refused(f"header {USAGE}, member {name}", wanted, value)
+    return value
 
 
 def _is_amount(value: object) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from amends_contracts.command import Command, CommandError, CommandSpec, output_type, spec_of
-from amends_contracts.definition import Guard, Limits, Retry
+from amends_contracts.definition import Guard, Limit, Limits, Price, Retry
 from amends_contracts.messages import CommandInfo, Effect, Json, Reversal
 from amends_contracts.plan.origins import PlanError
 from amends_contracts.plan.proxies import Expr, Proxy
@@ -38,6 +38,12 @@ class Done(Generic[Out]):
     def output(self) -> Out:
         """The action's output; null while its outcome is unknown."""
         return cast(Out, Proxy(Expr("action.output", output_type(self._model), plan=self._plan)))
+
+
+class Answer(BaseModel):
+    """What a model says that no form was asked of."""
+
+    text: str
 
 
 Undoing = type[Command[Any]] | Callable[[Done[Out]], Command[Any]]
@@ -70,6 +76,7 @@ class Steps(Recorder):
         reversal: Reversal | None = None,
         probe: bool | None = None,
         review: Guard | None = None,
+        limit: Limit | None = None,
         compensation: Undoing[Out] | None = None,
         undo_retry: int | Retry | None = None,
         undo_timeout: Span | None = None,
@@ -80,6 +87,7 @@ class Steps(Recorder):
 
         `id` defaults to the variable that the result is assigned to, or the command's verb.
         `effect`, `reversal` and `probe` may only be stricter than what the command declares.
+        `limit` is made by `plan.limit(…)`.
         """
         model, body = self._command(command)
         spec = self._spec(model)
@@ -98,6 +106,7 @@ class Steps(Recorder):
             pivot=pivot or None,
             review=review and review.model_dump(mode="json", by_alias=True, exclude_defaults=True),
             compensable_for=compensable_for and span(compensable_for),
+            limit=limit and limit.model_dump(mode="json", exclude_none=True),
         )
         if undone is Reversal.COMPENSATABLE:
             members["compensation"] = self._compensation(spec, compensation) | given(
@@ -140,11 +149,44 @@ class Steps(Recorder):
         node = self._add("tool", members, id=id, fallback=_as_id(tool, "tool"), when=when)
         return cast(T, self._output(node, output))
 
+    @overload
     def llm(
         self,
         prompt: str,
         *,
         output: type[T],
+        models: Sequence[str],
+        system: str | None = ...,
+        settings: Mapping[str, Json] | None = ...,
+        max_reasks: int | None = ...,
+        timeout: Span | None = ...,
+        retry: int | Retry | None = ...,
+        limits: Limits | None = ...,
+        prices: Mapping[str, Price] | None = ...,
+        id: str | None = ...,
+        when: bool | None = ...,
+    ) -> T: ...
+    @overload
+    def llm(
+        self,
+        prompt: str,
+        *,
+        models: Sequence[str],
+        system: str | None = ...,
+        settings: Mapping[str, Json] | None = ...,
+        max_reasks: int | None = ...,
+        timeout: Span | None = ...,
+        retry: int | Retry | None = ...,
+        limits: Limits | None = ...,
+        prices: Mapping[str, Price] | None = ...,
+        id: str | None = ...,
+        when: bool | None = ...,
+    ) -> Answer: ...
+    def llm(
+        self,
+        prompt: str,
+        *,
+        output: Any = None,
         models: Sequence[str],
         system: str | None = None,
         settings: Mapping[str, Json] | None = None,
@@ -152,23 +194,28 @@ class Steps(Recorder):
         timeout: Span | None = None,
         retry: int | Retry | None = None,
         limits: Limits | None = None,
+        prices: Mapping[str, Price] | None = None,
         id: str | None = None,
         when: bool | None = None,
-    ) -> T:
-        """A model call whose answer has the form of `output`; models are tried in order."""
+    ) -> Any:
+        """A model call whose answer has the form of `output`; models are tried in order.
+
+        Without `output` the answer is a text: `answer.text`.
+        """
         members = given(
             prompt=self._rendered(prompt),
             system=system if system is None else self._rendered(system),
-            output=schema_of(output),
+            output=None if output is None else schema_of(output),
             models=list(models),
             settings=dict(settings) if settings else None,
             max_reasks=max_reasks,
             timeout=timeout and span(timeout),
             retry=policy(retry),
             limits=limits and _limits(limits),
+            prices={name: price.model_dump() for name, price in (prices or {}).items()} or None,
         )
         node = self._add("llm", members, id=id, fallback="llm", when=when)
-        return cast(T, self._output(node, output))
+        return self._output(node, output or Answer)
 
     def agent(
         self,
@@ -341,6 +388,33 @@ class Steps(Recorder):
                 "not_requester": not_requester,
             }
         )
+
+    def limit(
+        self,
+        *,
+        key: object = None,
+        concurrency: int | None = None,
+        rate: tuple[int, Span] | None = None,
+        total: int | None = None,
+        name: str | None = None,
+    ) -> Limit:
+        """How many may be at work over all sagas: `plan.do(…, limit=plan.limit(concurrency=5))`.
+
+        `concurrency` and `rate` (so many in such a span) hold for each `key`, `total` for all keys
+        together. Who says the same `name` shares it; it defaults to the command's service.
+        """
+        members = given(
+            name=name,
+            key=None if key is None else self._rendered(key),
+            concurrency=concurrency,
+            rate=rate and {"count": rate[0], "per": span(rate[1])},
+            total=total,
+        )
+        try:
+            return Limit.model_validate(members)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise PlanError(f"limit: {wrong}") from None
 
     def _command(self, command: object) -> tuple[type[Command[Any]], dict[str, Json]]:
         """Class and rendered body of a command, recorded or an instance."""

@@ -103,6 +103,12 @@ PARTICIPANT_SCHEMAS: Final[dict[str, Schema]] = {
             "usd": {"type": ["number", "null"], "minimum": 0},
             "model": TEXT,
         },
+        {
+            "calls": {**_COUNT, "description": "requests to models; 1 if it is not said"},
+            "lost": {**_COUNT, "description": "calls of which nobody can tell the usage"},
+            "answered_by": {"type": "string", "description": "as the provider names the model"},
+            "prompt_digest": {"type": "string", "description": "SHA-256 of what was asked"},
+        },
         closed=False,
     ),
     "compensation": record(

@@ -3,7 +3,7 @@
 from amends_migrations.sql import run_file
 
 revision = "0020"
-down_revision = "0004"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 

@@ -1,8 +1,7 @@
 """The web application of one orchestrator process: REST, and whatever else is mounted beside it."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.metadata import version
 from typing import Final
 
@@ -12,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from amends_orchestrator.api import definitions as definition_routes
 from amends_orchestrator.api import health, operate, problems, reviews, sagas, signals
+from amends_orchestrator.api import schedules as schedule_routes
 from amends_orchestrator.api.guard import Guard
 from amends_orchestrator.api.headers import SecurityHeaders
 from amends_orchestrator.api.live import Live
@@ -24,6 +24,7 @@ from amends_orchestrator.api.ports import (
     Orchestrator,
     Reads,
     Reviews,
+    Schedules,
     Views,
 )
 from amends_orchestrator.api.review_links import Links
@@ -38,6 +39,7 @@ ROUTERS: Final = (
     operate.routes,
     signals.routes,
     reviews.routes,
+    schedule_routes.routes,
     health.routes,
 )
 
@@ -47,6 +49,7 @@ def create_app(
     orchestrator: Orchestrator,
     reads: Reads,
     definitions: Definitions,
+    schedules: Schedules,
     keys: Keys,
     audit: Audit,
     views: Views,
@@ -68,6 +71,7 @@ def create_app(
         orchestrator=orchestrator,
         reads=reads,
         definitions=definitions,
+        schedules=schedules,
         audit=audit,
         views=views,
         checker=checker,
@@ -108,11 +112,16 @@ def create_app(
     for routes in ROUTERS:
         app.include_router(routes)
 
-    app.add_route("/openapi.json", partial(_openapi, app), include_in_schema=False)
+    app.add_route("/openapi.json", _openapi(app), include_in_schema=False)
     app.router.routes.extend(routes_home())
     app.mount(PATH, console.application())
     return app
 
 
-async def _openapi(app: FastAPI, _: Request) -> JSONResponse:
-    return JSONResponse(document_of(app, ROUTERS))
+def _openapi(app: FastAPI) -> Callable[[Request], Awaitable[JSONResponse]]:
+    """The route of the document."""
+
+    async def openapi(_: Request) -> JSONResponse:
+        return JSONResponse(document_of(app, ROUTERS))
+
+    return openapi

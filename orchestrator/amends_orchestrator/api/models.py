@@ -199,6 +199,29 @@ class CompensationOut(Out):
     problem: ProblemOut | None = None
 
 
+class UsageOut(Out):
+    """What model calls have used, as far as it is known."""
+
+    calls: int = Field(description="Requests to models.")
+    lost: int = Field(description="Of these, how many nobody can tell the usage of.")
+    unpriced: int = Field(description="Calls that were answered and whose price is unknown.")
+    input_tokens: int
+    output_tokens: int
+    usd: float | None = Field(description="The sum of what is known; null if nothing is.")
+
+
+class ModelUsageOut(UsageOut):
+    """What one model has used."""
+
+    model: str
+
+
+class SagaUsageOut(UsageOut):
+    """What a saga has used."""
+
+    models: list[ModelUsageOut]
+
+
 class StepOut(Out):
     """One step instance."""
 
@@ -214,6 +237,10 @@ class StepOut(Out):
     compensation: CompensationOut | None = None
     child: dict[str, Any] | None = Field(
         default=None, description="Of a step that runs a saga: which, and how it stands."
+    )
+    usage: UsageOut | None = Field(default=None, description="Of metered work.")
+    answered_by: list[str] | None = Field(
+        default=None, description="The models that answered, as their providers name them."
     )
 
 
@@ -263,6 +290,7 @@ class SagaOut(Out):
     undeliverable: int = Field(default=0, description="Commands whose service nobody runs.")
     held: list[Any] = Field(description="Effects that are in the world and could be taken back.")
     residue: list[Any] = Field(description="Effects that stay in the world.")
+    usage: SagaUsageOut | None = Field(default=None, description="Of all metered work in it.")
     labels: dict[str, str] = Field(default_factory=dict[str, str])
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -328,6 +356,74 @@ class DefinitionList(Out):
     """Registered definitions."""
 
     items: list[DefinitionItem]
+    next: str | None = None
+
+
+class ScheduleIn(In):
+    """Start sagas by the clock."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "nightly",
+                    "definition": "close-books",
+                    "cron": "30 2 * * mon-fri",
+                    "zone": "Europe/Zurich",
+                    "input": {"country": "CH"},
+                    "catch_up": "last",
+                }
+            ]
+        }
+    )
+
+    name: NameText
+    definition: NameText
+    version: Version | None = Field(default=None, description="Default: the newest, each time.")
+    cron: Annotated[str, StringConstraints(pattern=TEXT_PATTERN, max_length=200)] = Field(
+        description="Five fields: minute hour day-of-month month day-of-week."
+    )
+    zone: Annotated[str, StringConstraints(pattern=TEXT_PATTERN, max_length=80)] = Field(
+        description="Time zone of the expression, of the IANA database."
+    )
+    input: Json = Field(default=None, description="Of every start.")
+    labels: Annotated[dict[LabelName, Label], Field(max_length=20)] = Field(
+        default_factory=dict[str, str]
+    )
+    catch_up: Literal["none", "last", "all"] = Field(
+        default="last", description="What is started of the times that were missed."
+    )
+    catch_up_max: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=100, description="With `all`: the latest so many."
+    )
+
+
+class ScheduleOut(Out):
+    """A schedule, what it started last, and when it starts next."""
+
+    name: str
+    definition: str
+    version: int | None
+    cron: str
+    zone: str
+    input: Json
+    labels: dict[str, str]
+    catch_up: str
+    catch_up_max: int
+    added_by: str
+    added_at: datetime
+    next_at: datetime
+    last_at: datetime | None = None
+    last_saga_id: str | None = None
+    last_problem: str | None = Field(
+        default=None, description="Why the latest start was refused, if it was."
+    )
+
+
+class ScheduleList(Out):
+    """The schedules of a tenant."""
+
+    items: list[ScheduleOut]
     next: str | None = None
 
 

@@ -17,6 +17,7 @@ from amends_orchestrator.core.decision import Decision, JournalRow, Refused
 from amends_orchestrator.core.inputs import Input
 from amends_orchestrator.core.reviews import ReviewStage
 from amends_orchestrator.core.state import Identity, SagaStatus
+from amends_orchestrator.engine.ports import Schedule
 from amends_orchestrator.engine.work import SignalKept, SignalKnown
 
 
@@ -325,6 +326,26 @@ class Definitions(Protocol):
 
     async def retire(self, row: Any) -> Debt:
         """Let it take no new starts, unless it owes something: the debt that is in the way."""
+        ...
+
+
+class Schedules(Protocol):
+    """Starts by the clock (`store.schedules`)."""
+
+    async def now(self) -> datetime:
+        """The time by which schedules go."""
+        ...
+
+    async def add(self, schedule: Schedule) -> bool:
+        """Keep a new schedule; False where its name is taken."""
+        ...
+
+    async def list(self, tenant: str, name: str | None = None) -> Sequence[Schedule]:
+        """All schedules of a tenant by name, or the one of this name."""
+        ...
+
+    async def remove(self, tenant: str, name: str) -> bool:
+        """Start nothing by it any more; False where there is none."""
         ...
 
 

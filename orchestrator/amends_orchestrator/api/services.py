@@ -22,6 +22,7 @@ from amends_orchestrator.api.ports import (
     ReviewRow,
     Reviews,
     SagaRow,
+    Schedules,
     Views,
 )
 from amends_orchestrator.api.problems import ApiProblem
@@ -41,6 +42,7 @@ class Services:
     orchestrator: Orchestrator
     reads: Reads
     definitions: Definitions
+    schedules: Schedules
     audit: Audit
     views: Views
     checker: Checker

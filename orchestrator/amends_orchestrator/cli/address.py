@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ class Address:
     """A service's address and the key to it."""
 
     url: str
-    key: str | None
+    key: str | None = field(repr=False)
     source: str
     """What named it, for errors: `--url`, `AMENDS_API_URL` or the path of an up.json."""
 

@@ -15,11 +15,12 @@ from amends_orchestrator.cli.finding import Finding, bad, note, ok
 from amends_orchestrator.core import checker
 from amends_orchestrator.store import Definitions
 from amends_orchestrator.store.pasts import recent
-from amends_orchestrator.store.reads import Reads
+from amends_orchestrator.store.reads import CircuitRow, Reads
 
 CLOCK_S_MAX = 5.0
 OUTBOX_S_NOTE, OUTBOX_S_BAD = 10.0, 60.0
 OVERDUE_S = 15.0
+UNHEARD_S = 60.0
 TRANSACTION_S_MAX = 60.0
 SHOWN_MAX = 5
 
@@ -55,7 +56,7 @@ async def check(url: str) -> AsyncGenerator[Finding]:
             return
         async with schema.opened(url) as engine:
             reads = Reads(engine)
-            for look in (_leases, _outbox, _overdue):
+            for look in (_leases, _outbox, _overdue, _permits):
                 yield await look(reads)
             yield await _stuck(connection, reads)
             yield await _promises(connection)
@@ -171,6 +172,25 @@ async def _overdue(reads: Reads) -> Finding:
     return ok("wake-ups", "none overdue")
 
 
+async def _permits(reads: Reads) -> Finding:
+    pools = await reads.pools()
+    if not pools:
+        return ok("permits", "nobody waits for one")
+    said = ", ".join(f"{p.waiting} wait at {p.pool} ({p.at_work} at work)" for p in pools)
+    unheard_s = max((pool.unheard_s or 0.0 for pool in pools), default=0.0)
+    if unheard_s > UNHEARD_S:
+        return bad(
+            "permits",
+            f"{said}; a grant has not reached its saga for {saga_tree.span(unheard_s)}",
+            "The orchestrators cannot keep up, or cannot run its definition: see their logs.",
+        )
+    idle = [pool.pool for pool in pools if not pool.at_work]
+    if idle:
+        do = "A rate holds them, or their sagas are suspended: `amends show ID`. Look again."
+        return note("permits", said, do)
+    return ok("permits", said)
+
+
 async def _stuck(connection: Connection, reads: Reads) -> Finding:
     counts = {str(status): n for status, n in (await reads.totals()).items() if n}
     shown = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "none yet"
@@ -217,7 +237,7 @@ async def _participants(reads: Reads) -> list[Finding]:
     by_service: dict[str, list[bool]] = {}
     for row in await reads.participants():
         by_service.setdefault(row.service, []).append(row.live)
-    found: list[Finding] = []
+    found = [_held_off(circuit) for circuit in await reads.circuits()]
     for service, live in sorted(by_service.items()):
         check = f"participant {service}"
         if any(live):
@@ -225,6 +245,15 @@ async def _participants(reads: Reads) -> list[Finding]:
         else:
             found.append(note(check, "not heard of lately", "It says hello every 30 s: start it."))
     return found
+
+
+def _held_off(circuit: CircuitRow) -> Finding:
+    return bad(
+        f"circuit {circuit.service}",
+        f"{circuit.bad} of its last {circuit.looked_at} outcomes were no answer: "
+        + ("new attempts wait" if circuit.open else "one attempt is out to see"),
+        "See its log; it is tried again by itself, at once when it says hello.",
+    )
 
 
 async def _row(connection: Connection, query: str, *arguments: Any) -> asyncpg.Record:

@@ -8,6 +8,7 @@ from typing import cast
 import typer
 
 from amends_orchestrator.cli import (
+    archive,
     definitions,
     demo,
     dev,
@@ -20,6 +21,7 @@ from amends_orchestrator.cli import (
     output,
     reviews,
     sagas,
+    schedules,
     serve,
     signals,
     sim,
@@ -65,11 +67,12 @@ for _command in (
 ):
     app.command(rich_help_panel=_SAGAS)(_command)
 app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
+app.add_typer(schedules.schedules, name="schedule", rich_help_panel=_SAGAS)
 for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):
     app.command(rich_help_panel=_OPERATE)(_command)
 for _command in (reviews.reviews, reviews.approve, reviews.reject, reviews.edit):
     app.command(rich_help_panel=_REVIEW)(_command)
-for _command in (serve.serve, migrate.migrate, doctor.doctor, sim.sim):
+for _command in (serve.serve, migrate.migrate, archive.archive, doctor.doctor, sim.sim):
     app.command(rich_help_panel=_SERVICE)(_command)
 app.add_typer(keys.keys, name="keys", rich_help_panel=_SERVICE)
 

@@ -65,6 +65,10 @@ class Rest:
         """POST a JSON body; the answer's JSON, None if it has none."""
         return self._call("POST", path, json={} if body is None else body)
 
+    def delete(self, path: str) -> Any:
+        """DELETE a resource; the answer's JSON."""
+        return self._call("DELETE", path)
+
     def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
             response = self._client.request(method, path, **options)

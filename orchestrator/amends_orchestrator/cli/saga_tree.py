@@ -13,6 +13,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
+from amends_orchestrator.core.view_usage import usage_text
+
 View = Mapping[str, Any]
 GUIDE_WIDTH = 4  # of one level of rich's tree
 
@@ -170,6 +172,8 @@ def _details(step: View) -> Iterator[str]:
         yield f"iteration {step['turn']}"
     if step.get("count"):
         yield f"{step['count']} {step['kind']}"
+    if step.get("usage"):
+        yield usage_text(step["usage"])
     child: View = step.get("child") or {}
     if child.get("saga_id"):
         yield f"{child['status']} {child['saga_id']}"
@@ -182,6 +186,8 @@ def _why(step: View) -> str:
     found = compensation.get("problem") or step.get("problem")
     if step["status"] in {"compensated", "nothing_to_compensate"}:
         return ""
+    if step["status"] == "pending" and step.get("reason"):
+        return str(step["reason"])  # what it waits for, not what became of an earlier attempt
     return problem_text(found) or str(step.get("reason") or "")
 
 
@@ -205,9 +211,21 @@ def _foot(view: View) -> Iterator[Text]:
         yield Text.assemble(("undoes   ", "quiet"), str(view["undoes"]))
     if view.get("undone_by"):
         yield Text.assemble(("undone   ", "quiet"), f"by {view['undone_by']}")
+    yield from _used(view)
     if view.get("output"):
         pairs = "  ".join(f"{k}={v}" for k, v in dict(view["output"]).items())
         yield Text.assemble(("output   ", "quiet"), pairs)
+
+
+def _used(view: View) -> Iterator[Text]:
+    """What models were asked for it, if any."""
+    usage: View | None = view.get("usage")
+    if usage is None:
+        return
+    yield Text.assemble(("used     ", "quiet"), usage_text(usage))
+    if len(usage["models"]) > 1:
+        for model in usage["models"]:
+            yield Text.assemble((" " * 9, "quiet"), f"{model['model']}: {usage_text(model)}")
 
 
 def _effect(item: Any) -> str:

@@ -52,19 +52,14 @@ def start(
     as_json: options.Json = False,
 ) -> None:
     """Start a saga."""
-    name, at, version = definition.partition("@")
-    if at and not _is_version(version):
-        raise CliError(
-            f"{definition[:100]!r}: a version is a number from 1 to {VERSION_MAX}.",
-            exit_code=Exit.USAGE,
-        )
+    name, version = definition_and_version(definition)
     body: dict[str, Any] = {
         "definition": name,
         "key": key or f"cli-{secrets.token_hex(5)}",
         "input": options.read_object(input_ or (), "--input"),
     }
-    if version:
-        body["version"] = int(version)
+    if version is not None:
+        body["version"] = version
     if label:
         body["labels"] = options.read_pairs(label or (), "--label")
     with Rest(find_service(url)) as rest:
@@ -73,6 +68,17 @@ def start(
             output.show(answer, as_json, lambda: saga_list.started(answer, body))
             return
         _end(rest, answer["saga_id"], timeout, as_json)
+
+
+def definition_and_version(text: str) -> tuple[str, int | None]:
+    """`name[@version]`; CliError where the version is none."""
+    name, at, version = text.partition("@")
+    if at and not _is_version(version):
+        raise CliError(
+            f"{text[:100]!r}: a version is a number from 1 to {VERSION_MAX}.",
+            exit_code=Exit.USAGE,
+        )
+    return name, int(version) if at else None
 
 
 def _is_version(text: str) -> bool:

@@ -69,6 +69,15 @@ def unreachable(url: str, error: Exception) -> CliError:
     )
 
 
+def not_migrated(url: str) -> CliError:
+    """A database without the tables or columns that a command needs, said."""
+    return CliError(
+        f"The database {without_password(url)} is not migrated.",
+        "Run `amends migrate`.",
+        exit_code=Exit.UNREACHABLE,
+    )
+
+
 @contextmanager
 def reaching(url: str) -> Generator[None]:
     """Whatever shows that the database is away becomes a CliError."""
@@ -91,11 +100,7 @@ async def opened(url: str) -> AsyncGenerator[AsyncEngine]:
         yield engine
     except StoreUnavailable as error:
         if isinstance(error.__cause__, asyncpg.UndefinedTableError):
-            raise CliError(
-                f"The database {without_password(url)} is not migrated.",
-                "Run `amends migrate`.",
-                exit_code=Exit.UNREACHABLE,
-            ) from error
+            raise not_migrated(url) from error
         raise unreachable(url, error) from error
     finally:
         await engine.dispose()

@@ -16,6 +16,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from amends_orchestrator import garbage
 from amends_orchestrator.api.app import create_app
 from amends_orchestrator.api.guard import check_bind
 from amends_orchestrator.api.review_links import Links
@@ -33,6 +34,7 @@ from amends_orchestrator.store.definitions import Definitions
 from amends_orchestrator.store.keys import ApiKeys
 from amends_orchestrator.store.reads import Reads
 from amends_orchestrator.store.reviews import Reviews
+from amends_orchestrator.store.schedules import Schedules
 from amends_orchestrator.telemetry import export
 
 log = logging.getLogger("amends")
@@ -74,6 +76,7 @@ async def run(service: Service, settings: Settings) -> None:
     """Serve until a signal; an engine that cannot go on ends the process with its error."""
     server = _Server(_http(service.app, settings))
     stopping = asyncio.Event()
+    garbage.tune()
     with _signals(stopping.set):
         engine = asyncio.create_task(service.orchestrator.run(), name="engine")
         http = asyncio.create_task(server.serve(), name="http")
@@ -112,6 +115,7 @@ def _assemble(
         orchestrator=orchestrator,
         reads=reads,
         definitions=definitions,
+        schedules=Schedules(store.engine),
         keys=keys,
         audit=Audit(store.engine),
         views=CoreViews(reads, orchestrator.catalog),

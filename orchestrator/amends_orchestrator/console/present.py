@@ -17,6 +17,7 @@ from amends_orchestrator.api.ports import Caller, SagaRow, Scope
 from amends_orchestrator.console.looks import NOT_RUN, Look, saga_look, step_look
 from amends_orchestrator.core.state import TERMINAL, SagaStatus, StepStatus
 from amends_orchestrator.core.view import NEEDS_OPERATOR
+from amends_orchestrator.core.view_usage import usage_text
 
 View = Mapping[str, Any]
 JSON_CHARS_MAX: Final = 20_000
@@ -37,6 +38,8 @@ OPEN: Final = frozenset(
 
 _ACTS: Final[Mapping[str, tuple[str, ...]]] = {
     "action": ("retry", "skip", "resolve"),
+    "llm": ("retry", "skip", "resolve"),
+    "tool": ("retry", "skip", "resolve"),
     "saga": ("retry", "skip", "resolve"),
     "await": ("retry", "skip"),
     "wait": ("skip",),
@@ -140,6 +143,8 @@ class SagaPage:
     residue: tuple[Effect, ...]
     undo_plan: tuple[Effect, ...]
     output: str
+    used: str
+    """What models were asked for it."""
     actions: tuple[str, ...]
 
 
@@ -254,6 +259,7 @@ def saga_page(
         residue=tuple(_effects(view.get("residue"))),
         undo_plan=tuple(_effects(undo_plan)),
         output=pretty(view.get("output")),
+        used=usage_text(view["usage"]) if view.get("usage") else "",
         actions=() if over else tuple(_saga_actions(view, caller)),
     )
 
@@ -404,6 +410,10 @@ def _facts(raw: View) -> Iterator[tuple[str, str]]:
     child: View = raw.get("child") or {}
     if child.get("saga_id"):
         yield "runs saga", f"{child['saga_id']} ({child['status']})"
+    if raw.get("usage"):
+        yield "used", usage_text(raw["usage"])
+    if raw.get("answered_by"):
+        yield "answered by", ", ".join(raw["answered_by"])
     for name in ("effect", "reversal"):
         if raw.get(name):
             yield name, str(raw[name])

@@ -6,7 +6,7 @@ answer = decide(plan, saga, values, message, now)      # Decision | Refused | Mi
 saga = replay(rows, identity)                          # the same saga, from its journal
 """
 
-from amends_orchestrator.core.children import ChildReply, replies_of, reply_of, start_undone
+from amends_orchestrator.core.children import ChildReply, end_of, replies_of, reply_of, start_undone
 from amends_orchestrator.core.decide import Values, decide, start
 from amends_orchestrator.core.decision import (
     Answer,
@@ -61,6 +61,7 @@ __all__ = [
     "adopted_rows",
     "compile_plan",
     "decide",
+    "end_of",
     "evolve",
     "from_stored",
     "replay",

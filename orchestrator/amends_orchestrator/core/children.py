@@ -4,6 +4,7 @@ For the parent a child is an action of the reserved service `amends`; nothing in
 parent knows more than that. The child keeps who asked, and its end is their reply.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +12,7 @@ from amends_contracts.messages import Json, Outcome
 from amends_contracts.names import Op
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
-from amends_orchestrator.core.decision import Decision, Refused
+from amends_orchestrator.core.decision import Decision, Missing, Refused
 from amends_orchestrator.core.inputs import Asked, CancelRequested, StartRequested
 from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.operator import on_cancel
@@ -81,6 +82,17 @@ def replies_of(decision: Decision) -> tuple[ChildReply, ...]:
     data: dict[str, Json] = last.data or {}
     output = data.get("output")
     return tuple(reply_of(decision.saga, asker, output) for asker in decision.saga.state.asked)
+
+
+def end_of(saga: Saga, asker: Asker, values: Mapping[int, Json]) -> ChildReply | Missing:
+    """What a saga that has ended says to who asks now; `values` as for `decide`."""
+    seq = saga.state.output_seq
+    if asker.op is not Op.ACTION or not seq:
+        return reply_of(saga, asker, None)
+    if seq not in values:
+        return Missing(frozenset({seq}))
+    row: dict[str, Json] = values[seq]
+    return reply_of(saga, asker, row.get("output"))
 
 
 def reply_of(saga: Saga, asker: Asker, output: Json) -> ChildReply:

@@ -6,7 +6,7 @@ can: what is next is asked of the plan (`forward`, `compensation`), never rememb
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from amends_contracts.messages import Json
@@ -22,6 +22,7 @@ from amends_orchestrator.core.inputs import (
     CancelRequested,
     DeadLettered,
     Fault,
+    Granted,
     Input,
     ReplyReceived,
     ResolveRequested,
@@ -35,6 +36,7 @@ from amends_orchestrator.core.inputs import (
     SuspendRequested,
     Woke,
 )
+from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.operator import (
     on_cancel,
     on_fault,
@@ -46,6 +48,7 @@ from amends_orchestrator.core.operator import (
 )
 from amends_orchestrator.core.outcomes import expire_action, stop
 from amends_orchestrator.core.plan import Plan
+from amends_orchestrator.core.queueing import on_granted
 from amends_orchestrator.core.replies import on_dead_lettered, on_reply, on_returned
 from amends_orchestrator.core.reviewing import expire_review, on_decision
 from amends_orchestrator.core.state import TERMINAL, Doing, Identity, Saga, State
@@ -54,13 +57,23 @@ from amends_orchestrator.core.work import Need, Work
 Values = Mapping[int, Json]
 """Data of journal rows, by seq."""
 _EXPIRES = frozenset({Doing.SENT, Doing.PROBING})
+_SENT = frozenset({Kind.STEP_DISPATCHED.value, Kind.UNDO_DISPATCHED.value})
+"""What makes nothing else possible: another look at the plan would find nothing to do."""
+
+
+Sick = Mapping[str, timedelta]
+"""Services that do not answer, and for how long nothing is to be sent to them."""
 
 
 def start(
-    plan: Plan, identity: Identity, request: StartRequested, now: datetime
+    plan: Plan,
+    identity: Identity,
+    request: StartRequested,
+    now: datetime,
+    sick: Sick | None = None,
 ) -> Decision | Refused:
     """The first decision of a saga: it is there, and its first steps are dispatched."""
-    work = Work(plan, identity, 0, State(at=now), {}, now)
+    work = Work(plan, identity, 0, State(at=now), {}, now, sick)
     work.emit(
         j.SagaStarted(
             key=request.key,
@@ -75,15 +88,24 @@ def start(
     return work.decision()
 
 
-def decide(plan: Plan, saga: Saga, values: Values, message: Input, now: datetime) -> Answer:
-    """What `message` causes at `now`.
+def decide(
+    plan: Plan,
+    saga: Saga,
+    values: Values,
+    message: Input,
+    now: datetime,
+    sick: Sick | None = None,
+) -> Answer:
+    """What `message` causes at `now`. What an operator asks for is sent to whomever, also `sick`.
 
     `Missing` names journal rows whose data must be put into `values` for another try. A `Woke`
     that finds nothing due is a Decision without rows: re-arm with `wake_at(saga, now)`.
     """
     if saga.status in TERMINAL:
         return _after_the_end(saga, message)
-    work = Work(plan, saga.identity, saga.seq, saga.state, values, now)
+    if isinstance(message, _OPERATOR):
+        sick = None
+    work = Work(plan, saga.identity, saga.seq, saga.state, values, now, sick)
     try:
         refused = _receive(work, message)
         if refused is not None:
@@ -123,6 +145,8 @@ def _receive(work: Work, message: Input) -> Refused | None:
         case Woke():
             _on_woke(work)
             return None
+        case Granted():
+            return on_granted(work, message)
         case Returned():
             return on_returned(work, message)
         case DeadLettered():
@@ -179,14 +203,16 @@ def advance(work: Work) -> None:
         if work.seq >= draft.rows_max:
             _on_full_journal(work)
             continue
-        before = work.seq
+        before = len(work.rows)
         if work.forward:
             go_forward(work)
         else:
             go_back(work)
-        if work.seq == before:
+        if len(work.rows) == before:
             break
         _say_whether_stuck(work)
+        if work.seq < draft.rows_max and all(row.kind in _SENT for row in work.rows[before:]):
+            break
     assert draft.ended is not None or draft.suspended or draft.stuck or work.active(), (
         "a saga that nothing moves"
     )

@@ -52,6 +52,41 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A step asks for a permit, to be written with the decision. `ask` is its journal row."""
+
+    path: StepPath
+    ask: int
+    pool: str
+    key: str
+    since: datetime
+    """Its place in the queue."""
+    concurrency: int | None = None
+    rate_count: int | None = None
+    rate_per_s: float | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The step has heard that its permit is granted."""
+
+    path: StepPath
+    ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """The step needs its permit no more, or withdraws its request."""
+
+    path: StepPath
+    ask: int
+
+
+PermitChange: TypeAlias = Ask | Take | GiveBack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """All that one message causes; made durable as a whole or not at all."""
 
@@ -60,6 +95,8 @@ class Decision:
     rows: tuple[JournalRow, ...]
     sends: tuple[Send, ...] = ()
     notices: tuple[Notice, ...] = ()
+    permits: tuple[PermitChange, ...] = ()
+    """In the order in which they were decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

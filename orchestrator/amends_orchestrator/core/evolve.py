@@ -5,8 +5,8 @@ the immutable state. Nothing outside the core sees a draft.
 """
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import assert_never
 
 from amends_contracts.names import StepPath
@@ -16,11 +16,14 @@ from amends_orchestrator.core import journal_reviews as r
 from amends_orchestrator.core import journal_signals as s
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.evolve_holders import hold
+from amends_orchestrator.core.evolve_metered import metered
+from amends_orchestrator.core.evolve_permits import give_back, queue
 from amends_orchestrator.core.evolve_reviews import apply_review, rolled_back, withdrawn
 from amends_orchestrator.core.evolve_saga import apply_saga, grant
 from amends_orchestrator.core.evolve_signals import apply_await, receive
 from amends_orchestrator.core.evolve_undo import apply_adopted
 from amends_orchestrator.core.journal import Event
+from amends_orchestrator.core.journal_permits import StepHeld, StepPermitted, StepQueued
 from amends_orchestrator.core.journal_rows import from_row
 from amends_orchestrator.core.journal_undo import StepAdopted
 from amends_orchestrator.core.moves import STEP_MOVE_OF
@@ -34,6 +37,7 @@ from amends_orchestrator.core.state import (
     State,
     StepState,
     StepStatus,
+    replace,
     unpacked,
 )
 
@@ -52,6 +56,7 @@ class Draft:
         "full",
         "interrupt_at",
         "kept",
+        "meter",
         "open",
         "output_seq",
         "pivot",
@@ -88,15 +93,17 @@ class Draft:
         self.kept = state.kept
         self.undoes, self.undoes_key = state.undoes, state.undoes_key
         self.asked = state.asked
+        self.meter = state.meter
         self.ended = state.ended
 
     def freeze(self) -> State:
         """The immutable state; the draft must not be used afterwards."""
-        return State(**{name: getattr(self, name) for name in _STATE})
+        return State._make(_members(self))
 
     def apply(self, event: Event, seq: int, at: datetime) -> None:
         """Apply one fact, which stands (or will stand) in row `seq`."""
         self.at = at
+        self.meter = metered(self.meter, event)
         match event:
             case (
                 j.StepDispatched()
@@ -109,6 +116,8 @@ class Draft:
                 _open(self, event, seq, at)
             case j.StepSucceeded() | j.StepFailed() | j.StepUnknown():
                 _settle(self, event, seq)
+            case StepQueued() | StepPermitted() | StepHeld():
+                self.steps[event.path] = queue(self.steps.get(event.path), event, seq, at)
             case (
                 j.UndoDispatched()
                 | j.UndoProgressed()
@@ -161,7 +170,7 @@ class Draft:
         (self.open.add if self.steps[event.path].is_open else self.open.discard)(event.path)
 
 
-_STATE = tuple(member.name for member in fields(State))
+_members = attrgetter(*State._fields)
 
 
 def _next(step: StepState | None, event: Event) -> StepStatus:
@@ -204,9 +213,8 @@ def _open(draft: Draft, event: _OpenEvent, seq: int, at: datetime) -> None:
                 returns=op.returns if again else 0,
                 sent_at=at,
             )
-            step = replace(
-                step, status=status, action=op, input_seq=seq if first else step.input_seq
-            )
+            input_seq = seq if first else step.input_seq
+            step = replace(step, status=status, action=op, input_seq=input_seq, held=False)
         case j.StepProgressed(due=due):
             op = replace(op, due=due, progress=op.progress + 1, progress_at=at, returns=0)
             step = replace(step, status=status, action=op)
@@ -222,12 +230,12 @@ def _open(draft: Draft, event: _OpenEvent, seq: int, at: datetime) -> None:
                 problem=problem.type,
                 halts=False,
             )
+            step = step if doubt else give_back(step)
         case j.StepUndeliverable(due=due, doubt=doubt):
             op = replace(
                 op, doing=Doing.BACKOFF, due=due, doubt=doubt, returns=op.returns + 1, resend=True
             )
-            problem = ProblemType.UNDELIVERABLE.value
-            step = replace(step, status=status, action=op, problem=problem)
+            step = replace(step, status=status, action=op, problem=ProblemType.UNDELIVERABLE.value)
         case j.StepDoubted(due=due, problem=problem, returned=returned):
             returns = op.returns + 1 if returned else 0
             op = replace(op, doing=Doing.DOUBT, due=due, doubt=True, returns=returns)
@@ -270,7 +278,7 @@ def _settle(draft: Draft, event: _SettlingEvent, seq: int) -> None:
             )
         case _:
             assert_never(event)
-    draft.steps[path] = step
+    draft.steps[path] = give_back(step)
 
 
 def _settled(op: OpState, *, blocked: bool, doubt: bool) -> OpState:
@@ -421,7 +429,9 @@ def _close(step: StepState, status: StepStatus) -> StepState:
     undoing = status in (StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED)
     op = step.undo if undoing else step.action
     op = OpState(op.attempt, op.base, Doing.CLOSED, sent_at=op.sent_at)
-    return replace(step, undo=op, halts=False) if undoing else replace(step, action=op, halts=False)
+    if undoing:
+        return replace(step, undo=op, halts=False)
+    return give_back(replace(step, action=op, halts=False))
 
 
 def evolve(saga: Saga | None, row: JournalRow, identity: Identity | None = None) -> Saga:

@@ -1,7 +1,6 @@
 """What the facts of steps that hold others, and of waits, change: the part of `evolve` for them."""
 
 from collections.abc import MutableMapping
-from dataclasses import replace
 from datetime import datetime
 from typing import TypeAlias, assert_never
 
@@ -14,6 +13,7 @@ from amends_orchestrator.core.state import (
     OpState,
     StepState,
     StepStatus,
+    replace,
 )
 
 HoldingEvent: TypeAlias = (

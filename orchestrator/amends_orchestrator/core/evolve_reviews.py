@@ -1,9 +1,9 @@
 """What facts of reviews change; a part of `evolve`."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
+from amends_orchestrator.core.evolve_permits import give_back
 from amends_orchestrator.core.journal_reviews import (
     ReviewApproved,
     ReviewDecided,
@@ -12,7 +12,14 @@ from amends_orchestrator.core.journal_reviews import (
     StepReviewed,
 )
 from amends_orchestrator.core.reviews import ReviewStage, ReviewState
-from amends_orchestrator.core.state import IDLE, Doing, OpState, StepState, StepStatus
+from amends_orchestrator.core.state import (
+    IDLE,
+    Doing,
+    OpState,
+    StepState,
+    StepStatus,
+    replace,
+)
 
 if TYPE_CHECKING:
     from amends_orchestrator.core.evolve import Draft
@@ -32,17 +39,17 @@ def apply_review(
         case ReviewRequested(digest=digest, assignees=assignees, due=due):
             op = OpState(base=op.base, doing=Doing.REVIEWING, due=due, sent_at=at)
             review = ReviewState(seq=seq, shown_seq=seq, digest=digest, assignees=assignees)
-            step = replace(step, problem=None)
+            step = replace(give_back(step), problem=None, held=False)
         case ReviewDecided():
             review = _decided(review, event, seq)
         case ReviewExpired(then=then, assignees=assignees, due=due):
             if then == "escalate":
-                review = replace(review, assignees=assignees, escalated=True)
+                review = review._replace(assignees=assignees, escalated=True)
                 op = replace(op, due=due)
             elif then == "reject":
-                review = replace(review, stage=ReviewStage.EXPIRED)
+                review = review._replace(stage=ReviewStage.EXPIRED)
         case ReviewApproved(valid_until=until):
-            review = replace(review, stage=ReviewStage.APPROVED, valid_until=until)
+            review = review._replace(stage=ReviewStage.APPROVED, valid_until=until)
             op = replace(op, doing=Doing.BACKOFF, due=at)
         case StepReviewed():
             op = IDLE
@@ -55,23 +62,23 @@ def apply_review(
 def _decided(review: ReviewState, event: ReviewDecided, seq: int) -> ReviewState:
     match event.decision:
         case "approve":
-            return replace(review, approved_by=(*review.approved_by, event.by))
+            return review._replace(approved_by=(*review.approved_by, event.by))
         case "reject":
-            return replace(review, stage=ReviewStage.REJECTED)
+            return review._replace(stage=ReviewStage.REJECTED)
         case "edit":
             assert event.edited is not None, "an edit without a digest"
-            return replace(review, shown_seq=seq, digest=event.edited, approved_by=(event.by,))
+            return review._replace(shown_seq=seq, digest=event.edited, approved_by=(event.by,))
 
 
 def withdrawn(step: StepState) -> StepState:
     """The step asks nobody any more."""
     if not step.review.is_open:
         return step
-    return replace(step, review=replace(step.review, stage=ReviewStage.WITHDRAWN))
+    return replace(step, review=step.review._replace(stage=ReviewStage.WITHDRAWN))
 
 
 def rolled_back(step: StepState) -> StepState:
     """What the step's review had approved is undone."""
     if step.review.stage is not ReviewStage.APPROVED:
         return step
-    return replace(step, review=replace(step.review, stage=ReviewStage.ROLLED_BACK))
+    return replace(step, review=step.review._replace(stage=ReviewStage.ROLLED_BACK))

@@ -1,6 +1,5 @@
 """What facts of signals change; a part of `evolve`."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,7 +10,7 @@ from amends_orchestrator.core.journal_signals import (
     StepSignalled,
     StepWithdrawn,
 )
-from amends_orchestrator.core.state import IDLE, Doing, OpState, StepState, StepStatus
+from amends_orchestrator.core.state import IDLE, Doing, OpState, StepState, StepStatus, replace
 
 if TYPE_CHECKING:
     from amends_orchestrator.core.evolve import Draft

@@ -1,10 +1,9 @@
 """What facts between sagas change (adopted steps, who asked); a part of `evolve`."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from amends_orchestrator.core.journal_undo import StepAdopted
-from amends_orchestrator.core.state import Asker
+from amends_orchestrator.core.state import Asker, replace
 from amends_orchestrator.core.state_json import step_from_json
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ something that happens to a saga.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from functools import partial
+from typing import Any, Protocol, TypeAlias, cast
 
 from amends_contracts.expressions import (
     Expr,
@@ -79,19 +80,17 @@ class Scope(Protocol):
         ...
 
 
+Evaluate: TypeAlias = Callable[[Scope], Json | ExpressionError]
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledTemplate:
     """A template with its expressions compiled."""
 
     template: Template
-    compiled: Mapping[str, Any]
-    """By source text; plain paths have no entry."""
-    engine: Expressions
     references: tuple[Reference, ...]
-
-    def evaluate(self, scope: Scope) -> Json | ExpressionError:
-        """The JSON value in this scope."""
-        return _evaluate(self, self.template, scope)
+    evaluate: Evaluate
+    """The JSON value in a scope."""
 
 
 def compile_template(
@@ -107,61 +106,71 @@ def compile_template(
         elif expression.path[0] not in names:
             reason = f"undeclared reference to {expression.path[0]!r}; known: {_list(names)}"
             raise ExpressionSyntaxError(reason)
-    return CompiledTemplate(template, compiled, engine, tuple(references))
+    return CompiledTemplate(template, tuple(references), _made(template, compiled, engine))
 
 
 def _list(names: frozenset[str]) -> str:
     return ", ".join(sorted(names))
 
 
-def _evaluate(owner: CompiledTemplate, template: Template, scope: Scope) -> Json | ExpressionError:
+def _made(template: Template, compiled: Mapping[str, Any], engine: Expressions) -> Evaluate:
+    """A template as one call; `compiled` has its expressions by text, plain paths have no entry."""
     match template:
         case Literal(value):
-            return value
-        case Expr():
-            return _expression(owner, template, scope)
+            return lambda _: value
+        case Expr(text, path):
+            if path is not None:
+                return partial(look_up, path)
+            return partial(_evaluated, template, compiled[text], engine)
         case Text(parts):
-            return _text(owner, parts, scope)
+            made = [p if isinstance(p, str) else _made(p, compiled, engine) for p in parts]
+            return partial(_text, made)
         case Record(pairs):
-            record: dict[str, Json] = {}
-            for key, item in pairs:
-                value = _evaluate(owner, item, scope)
-                if isinstance(value, ExpressionError):
-                    return value
-                record[key] = value
-            return record
+            return partial(_record, [(key, _made(v, compiled, engine)) for key, v in pairs])
         case Items(items):
-            values: list[Json] = []
-            for item in items:
-                value = _evaluate(owner, item, scope)
-                if isinstance(value, ExpressionError):
-                    return value
-                values.append(value)
-            return values
+            return partial(_items, [_made(item, compiled, engine) for item in items])
 
 
-def _text(
-    owner: CompiledTemplate, parts: tuple[str | Expr, ...], scope: Scope
-) -> str | ExpressionError:
+def _record(members: list[tuple[str, Evaluate]], scope: Scope) -> Json | ExpressionError:
+    record: dict[str, Json] = {}
+    for key, evaluate in members:
+        value = evaluate(scope)
+        if isinstance(value, ExpressionError):
+            return value
+        record[key] = value
+    return record
+
+
+def _items(items: list[Evaluate], scope: Scope) -> Json | ExpressionError:
+    values: list[Json] = []
+    for evaluate in items:
+        value = evaluate(scope)
+        if isinstance(value, ExpressionError):
+            return value
+        values.append(value)
+    return values
+
+
+def _text(parts: list[str | Evaluate], scope: Scope) -> str | ExpressionError:
     texts: list[str] = []
     for part in parts:
         if isinstance(part, str):
             texts.append(part)
             continue
-        value = _expression(owner, part, scope)
+        value = part(scope)
         if isinstance(value, ExpressionError):
             return value
         texts.append(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     return "".join(texts)
 
 
-def _expression(owner: CompiledTemplate, expression: Expr, scope: Scope) -> Json | ExpressionError:
-    if expression.path is not None:
-        return look_up(expression.path, scope)
+def _evaluated(
+    expression: Expr, compiled: Any, engine: Expressions, scope: Scope
+) -> Json | ExpressionError:
     bindings = _bindings(expression.references, scope)
     if isinstance(bindings, ExpressionError):
         return bindings
-    value = owner.engine.evaluate(owner.compiled[expression.text], bindings)
+    value = engine.evaluate(compiled, bindings)
     if isinstance(value, ExpressionError):
         return ExpressionError(f"{expression.text}: {value.text}")
     return value
@@ -172,7 +181,8 @@ def look_up(reference: Reference, scope: Scope) -> Json | ExpressionError:
     value, known = scope.root(reference)
     if isinstance(value, ExpressionError):
         return value
-    for n, segment in enumerate(reference[known:], start=known):
+    for n in range(known, len(reference)):
+        segment = reference[n]
         if value is None and scope.lenient(reference):
             return None
         member = _member(value, segment)

@@ -17,6 +17,7 @@ from amends_orchestrator.core.conditions import condition
 from amends_orchestrator.core.decision import Send
 from amends_orchestrator.core.expressions import ExpressionError
 from amends_orchestrator.core.loops import enter_each, go_each, go_repeat
+from amends_orchestrator.core.metering import amount_to_json, exceeded
 from amends_orchestrator.core.outcomes import fail, send_probe
 from amends_orchestrator.core.plan import (
     OTHERWISE,
@@ -33,10 +34,12 @@ from amends_orchestrator.core.plan import (
     WaitNode,
     path_of,
 )
+from amends_orchestrator.core.queueing import ask as ask_permit
+from amends_orchestrator.core.queueing import hold, needs_permit
 from amends_orchestrator.core.reviewing import ask, holds_back, shown_in
 from amends_orchestrator.core.reviews import ReviewStage
 from amends_orchestrator.core.savepoints import go_alternatives
-from amends_orchestrator.core.state import Doing, StepState, StepStatus
+from amends_orchestrator.core.state import UNSENT, Doing, StepState, StepStatus
 from amends_orchestrator.core.waits import enter_wait, go_wait
 from amends_orchestrator.core.work import Work, all_of, render
 
@@ -65,16 +68,19 @@ def _complete(work: Work) -> None:
 
 def go_sequence(work: Work, sequence: Sequence, prefix: str) -> bool:
     """Whether every step is done. A step that turns the saga, or its plan, back ends the walk."""
+    known, savepoints = work.draft.steps, work.plan.savepoints
     for node in sequence:
-        if not work.forward or not _visit(work, node, prefix):
+        path = path_of(prefix, node)
+        if not savepoints and known.is_done(path):
+            continue
+        if not work.forward or not _visit(work, node, path, prefix):
             return False
-        if work.plan.savepoints and not work.onward(path_of(prefix, node)):
+        if savepoints and not work.onward(path):
             return False
     return work.forward
 
 
-def _visit(work: Work, node: Node, prefix: str) -> bool:
-    path = path_of(prefix, node)
+def _visit(work: Work, node: Node, path: StepPath, prefix: str) -> bool:
     step = work.draft.steps.get(path)
     if isinstance(node, ActionNode):
         return _action(work, node, path, step)
@@ -132,7 +138,7 @@ def _action(work: Work, node: ActionNode, path: StepPath, step: StepState | None
         return True
     op = step.action
     if op.due is not None and op.due <= work.now:
-        if op.doing is Doing.BACKOFF:
+        if op.doing in UNSENT:
             begun = step.input_seq or step.review.seq
             if begun or _holds(work, node, path):  # an operator retries its condition
                 dispatch(work, node, path)
@@ -147,20 +153,23 @@ def _is_done_now(work: Work, path: StepPath) -> bool:
 
 def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     """Send the next attempt (or, after a return, the same one again) with the one body."""
+    if _is_reviewed_first(work, node, path) or hold(work, node, path):
+        return
     step = work.draft.steps.get(path)
+    if needs_permit(node, step):
+        problem = ask_permit(work, node, path)
+        if problem is not None:
+            fail(work, node, path, problem, via="engine")
+        return
     first = step is None or not step.input_seq
-    value: Json | ExpressionError
-    if step is not None and step.input_seq:
-        value = work.action_input(step)
-    elif step is not None and step.review.stage is ReviewStage.APPROVED:
-        value = shown_in(work, step.review)
-    else:
-        value = work.evaluate(node.input, path)
+    value = _input(work, node, path, step)
     body = render(value, "the input")
     if isinstance(body, Problem):
         fail(work, node, path, body, via="engine")
         return
-    if first and holds_back(work, node, path, value, body):
+    over = over_budget(work, node, path)
+    if over is not None:
+        fail(work, node, path, over, via="engine")
         return
     attempt = 1
     if step is not None:
@@ -168,7 +177,12 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     due = work.now + node.timeout
     work.emit(
         j.StepDispatched(
-            path=path, attempt=attempt, due=due, first=first, input=value if first else None
+            path=path,
+            attempt=attempt,
+            due=due,
+            first=first,
+            input=value if first else None,
+            reserved=None if node.reserve is None else amount_to_json(node.reserve),
         )
     )
     work.sends.append(
@@ -181,6 +195,43 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
             deadline=due,
         )
     )
+
+
+def _input(
+    work: Work, node: ActionNode, path: StepPath, step: StepState | None
+) -> Json | ExpressionError:
+    """What was sent before, what was approved, or what the plan says."""
+    if step is not None and step.input_seq:
+        return work.action_input(step)
+    if step is not None and step.review.stage is ReviewStage.APPROVED:
+        return shown_in(work, step.review)
+    return work.evaluate(node.input, path)
+
+
+def _is_reviewed_first(work: Work, node: ActionNode, path: StepPath) -> bool:
+    """Whether people are asked, before it takes a place that others wait for."""
+    step = work.draft.steps.get(path)
+    if node.guard is None or (step is not None and step.input_seq):
+        return False
+    value = _input(work, node, path, step)
+    body = render(value, "the input")
+    if isinstance(body, Problem):
+        fail(work, node, path, body, via="engine")
+        return True
+    return holds_back(work, node, path, value, body)
+
+
+def over_budget(work: Work, node: ActionNode, path: StepPath) -> Problem | None:
+    """Why metered work cannot be begun. What a returned attempt had reserved counts once."""
+    budget, more = work.plan.budget, node.reserve
+    if budget is None or more is None:
+        return None
+    meter = work.draft.meter.settle(path, None)
+    why = exceeded(budget, meter, more)
+    if why is None:
+        return None
+    title = f"the budget is exhausted: with this call it could come to {why}"
+    return Problem(type=ProblemType.OVER_BUDGET, title=title)
 
 
 # --- signals -------------------------------------------------------------------------------------

@@ -65,6 +65,14 @@ class Woke:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """The permit that a step asked for in journal row `ask` is its own."""
+
+    path: StepPath
+    ask: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested:
     """Somebody wants the saga stopped and undone."""
 
@@ -165,6 +173,7 @@ Input: TypeAlias = (
     | Returned
     | DeadLettered
     | Woke
+    | Granted
     | CancelRequested
     | SuspendRequested
     | ResumeRequested

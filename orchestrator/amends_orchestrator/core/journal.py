@@ -15,6 +15,7 @@ from amends_contracts.messages import ActionOutcome, Json
 from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import Problem
 from amends_orchestrator.core import journal_loops, journal_operator
+from amends_orchestrator.core.journal_permits import StepHeld, StepPermitted, StepQueued
 from amends_orchestrator.core.journal_reviews import (
     ReviewApproved,
     ReviewDecided,
@@ -190,6 +191,8 @@ class StepDispatched:
     due: datetime
     first: bool = False
     input: Json = None
+    reserved: Json = None
+    """Of metered work, what the attempt may use: `[calls, tokens, billionths of a dollar]`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +216,7 @@ class StepRetrying:
     problem: Problem
     doubt: bool = False
     probed: bool = False
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +240,7 @@ class StepDoubted:
     due: datetime
     problem: Problem
     returned: bool = False
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +301,7 @@ class StepUnknown:
     ignored: bool = False
     blocked: bool = False
     halts: bool = False
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +312,7 @@ class StepAlarmed:
     path: StepPath
     attempt: int
     output: Json = None
+    usage: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,6 +326,7 @@ class StepLate:
     undo: Json = None
     mapped: bool = False
     undo_problem: Problem | None = None
+    usage: Json = None
 
 
 # --- a step, back --------------------------------------------------------------------------------
@@ -451,6 +459,9 @@ Event: TypeAlias = (
     | StepPlanFailed
     | StepLeft
     | StepSkipped
+    | StepQueued
+    | StepPermitted
+    | StepHeld
     | StepDispatched
     | StepProgressed
     | StepRetrying

@@ -26,6 +26,10 @@ STEP_MOVES: Final[Mapping[Kind, tuple[Move, ...]]] = {
     Kind.STEP_PLAN_FAILED: (((_P.RUNNING,), _P.COMPENSATING),),
     Kind.STEP_LEFT: (((_P.RUNNING,), _P.SUCCEEDED),),
     Kind.STEP_SKIPPED: (((None, _P.RETRYING), _P.SKIPPED),),
+    # from RETRYING: what was given back after a known failure is asked for anew
+    Kind.STEP_QUEUED: (((None, _P.PENDING, _P.RETRYING), _P.PENDING),),
+    Kind.STEP_PERMITTED: (((_P.PENDING,), None),),
+    Kind.STEP_HELD: (((None, _P.PENDING, _P.RETRYING), _P.PENDING),),
     Kind.STEP_DISPATCHED: (((None, _P.PENDING, _P.RETRYING), _P.RUNNING),),
     Kind.STEP_PROGRESSED: (((_P.RUNNING,), None),),
     Kind.STEP_RETRYING: (((_P.RUNNING, _P.RETRYING, _P.PENDING, _P.UNKNOWN), _P.RETRYING),),

@@ -16,7 +16,7 @@ from amends_orchestrator.core.inputs import (
 )
 from amends_orchestrator.core.outcomes import fail, stop, succeed, turn_back
 from amends_orchestrator.core.plan import ActionNode, AwaitNode
-from amends_orchestrator.core.state import Doing, OpState, StepState, StepStatus
+from amends_orchestrator.core.state import UNSENT, Doing, OpState, StepState, StepStatus
 from amends_orchestrator.core.work import Work
 
 
@@ -145,7 +145,7 @@ def on_skip(work: Work, message: SkipRequested) -> Refused | None:
         return _wrong_state(f"{message.path} is a review: decide it, or cancel the saga")
     undoing = step.status in (StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED)
     nothing = step.status in (StepStatus.FAILED, StepStatus.SUCCEEDED) or (
-        op.doing in (Doing.BACKOFF, Doing.REVIEWING) and not op.doubt
+        op.doing in UNSENT | {Doing.REVIEWING} and not op.doubt
     )  # a bad output alone was skipped, or nothing changed: no effect without an owner
     _free(work, message.by, message.reason)
     work.emit(

@@ -4,6 +4,7 @@ The order for a doubt is the specification's: probe where possible, retry under 
 a higher attempt (not for effect `none`), compensate as unknown, ask a person.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -13,6 +14,7 @@ from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.decision import Send
 from amends_orchestrator.core.journal_signals import StepWithdrawn
+from amends_orchestrator.core.metering import LOST
 from amends_orchestrator.core.plan import (
     ActionNode,
     AlternativesNode,
@@ -21,11 +23,13 @@ from amends_orchestrator.core.plan import (
     ReviewNode,
 )
 from amends_orchestrator.core.retries import PROBE, PROBE_TIMEOUT, attempts_left
-from amends_orchestrator.core.state import Doing, Failure, StepStatus
+from amends_orchestrator.core.state import UNSENT, Doing, Failure, StepStatus
 from amends_orchestrator.core.work import Work, node_at, render
 
 HALTING: Final = frozenset({ProblemType.KEY_REUSED.value, ProblemType.FORGOTTEN.value})
 """Problems that stop the saga at once: what the participant remembers is not what we did."""
+_SENT_NO_MORE: Final = UNSENT | {Doing.DOUBT}
+"""What a saga, or a plan of alternatives, that turns back sends no more."""
 Via = Literal["engine", "reply", "probe", "operator"]
 
 
@@ -132,7 +136,14 @@ def retry_or_fail(
     if may and problem.type not in node.retry.except_ and attempts_left(node.retry, op):
         due = work.later(node.retry, path, Op.ACTION, op, retry_after)
         work.emit(
-            j.StepRetrying(path=path, attempt=op.attempt, due=due, problem=problem, probed=probed)
+            j.StepRetrying(
+                path=path,
+                attempt=op.attempt,
+                due=due,
+                problem=problem,
+                probed=probed,
+                usage=usage,
+            )
         )
     else:
         fail(work, node, path, problem, via="probe" if probed else "reply", usage=usage)
@@ -146,20 +157,31 @@ def doubt(
     *,
     retry_after: timedelta | None = None,
     probe: bool = True,
+    usage: Json = None,
 ) -> None:
     """Something may have changed: find out, in the specification's order."""
     op = work.draft.steps[path].action
+    usage = _usage_in_doubt(work, path, usage)
     if problem.type in HALTING:
         work.emit(
-            j.StepUnknown(path=path, attempt=op.attempt, problem=problem, blocked=True, halts=True)
+            j.StepUnknown(
+                path=path,
+                attempt=op.attempt,
+                problem=problem,
+                blocked=True,
+                halts=True,
+                usage=usage,
+            )
         )
     elif not work.onward(path):
-        settle_unknown(work, node, path, problem)
+        settle_unknown(work, node, path, problem, usage)
     elif probe and node.probe and op.probes < (PROBE.max_attempts or 0):
         due = work.now
         if op.probes or retry_after is not None:
             due = work.after_try(PROBE, path, f"probe/{op.attempt}", op.probes, retry_after)
-        work.emit(j.StepDoubted(path=path, attempt=op.attempt, due=due, problem=problem))
+        work.emit(
+            j.StepDoubted(path=path, attempt=op.attempt, due=due, problem=problem, usage=usage)
+        )
     elif (
         node.effect is not Effect.NONE
         and problem.type not in node.retry.except_
@@ -167,31 +189,46 @@ def doubt(
     ):
         due = work.later(node.retry, path, Op.ACTION, op, retry_after)
         work.emit(
-            j.StepRetrying(path=path, attempt=op.attempt, due=due, problem=problem, doubt=True)
+            j.StepRetrying(
+                path=path,
+                attempt=op.attempt,
+                due=due,
+                problem=problem,
+                doubt=True,
+                usage=usage,
+            )
         )
     else:
-        settle_unknown(work, node, path, problem)
+        settle_unknown(work, node, path, problem, usage)
 
 
-def settle_unknown(work: Work, node: ActionNode, path: StepPath, problem: Problem) -> None:
+def _usage_in_doubt(work: Work, path: StepPath, usage: Json) -> Json:
+    """What an attempt in doubt has used: it may have been paid for, whatever nobody says."""
+    return LOST if usage is None and path in work.draft.meter.reserved else usage
+
+
+def settle_unknown(
+    work: Work, node: ActionNode, path: StepPath, problem: Problem, usage: Json = None
+) -> None:
     """Nothing automatic is left: compensate as unknown, go on (`ignore`), or ask a person."""
+    usage = _usage_in_doubt(work, path, usage)
     if node.reversal is Reversal.READ_ONLY:  # whatever happened, nothing changed
-        fail(work, node, path, problem, via="engine")
+        fail(work, node, path, problem, via="engine", usage=usage)
         return
-    attempt = work.draft.steps[path].action.attempt
+    unknown = j.StepUnknown(
+        path=path, attempt=work.draft.steps[path].action.attempt, problem=problem, usage=usage
+    )
     if not work.onward(path):
-        work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem))
+        work.emit(unknown)
     elif node.ignore:
-        work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem, ignored=True))
+        work.emit(replace(unknown, ignored=True))
     elif work.draft.pivot is not None:
-        work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem, blocked=True))
+        work.emit(replace(unknown, blocked=True))
     elif node.undo is not None:
-        work.emit(j.StepUnknown(path=path, attempt=attempt, problem=problem))
+        work.emit(unknown)
         give_up(work, problem, path)
     else:  # what comes next depends on a person: start nothing that may have to be undone
-        work.emit(
-            j.StepUnknown(path=path, attempt=attempt, problem=problem, blocked=True, halts=True)
-        )
+        work.emit(replace(unknown, blocked=True, halts=True))
 
 
 # --- turning back --------------------------------------------------------------------------------
@@ -246,8 +283,8 @@ def _start_nothing_more(work: Work, paths: list[StepPath], because: str) -> None
         state = work.draft.steps[path]
         node = work.plan.node_of(path)
         op = state.action
-        if isinstance(node, ActionNode) and op.doing in (Doing.BACKOFF, Doing.DOUBT):
-            title = f"not tried again: {because}"
+        if isinstance(node, ActionNode) and op.doing in _SENT_NO_MORE:
+            title = f"not {'tried again' if op.attempt else 'begun'}: {because}"
             why = Problem(type=state.problem or ProblemType.INTERRUPTED, title=title)
             if op.doubt:
                 settle_unknown(work, node, path, why)
@@ -280,7 +317,7 @@ def stop(work: Work, problem: Problem, by: str | None = None) -> None:
             continue
         if step.action.doing is Doing.REVIEWING:
             continue
-        if step.action.doing is Doing.BACKOFF and not step.action.doubt:
+        if step.action.doing in UNSENT and not step.action.doubt:
             continue  # nothing of it has changed anything
         work.emit(j.SagaStopping(failure=failure_of(problem, None, by)))
         return

@@ -12,15 +12,17 @@ from datetime import timedelta
 from typing import Final, TypeAlias
 
 from amends_contracts import definition as document
-from amends_contracts.definition import Definition, Retry, Schema
+from amends_contracts.definition import Definition, Rate, Retry, Schema
 from amends_contracts.expressions import parse_expression, parse_template
 from amends_contracts.messages import Effect, Json, Reversal
-from amends_contracts.names import START_SAGA, UNDO_SAGA, StepPath, service_of
+from amends_contracts.names import GENERATE, START_SAGA, UNDO_SAGA, StepPath, service_of
+from amends_orchestrator.core.asking import as_action, most_used, question
 from amends_orchestrator.core.expressions import (
     CompiledTemplate,
     Expressions,
     compile_template,
 )
+from amends_orchestrator.core.metering import Amount
 from amends_orchestrator.core.plan_reviews import Review, compile_review
 
 STEP_NAMES: Final = frozenset({"input", "steps", "saga"})
@@ -54,6 +56,17 @@ class Undo:
     verify: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LimitNode:
+    """Which permit each attempt of an action needs."""
+
+    pool: str
+    key: CompiledTemplate | None
+    concurrency: int | None
+    rate: Rate | None
+    total: int | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ActionNode:
     """A command to a participant."""
@@ -74,6 +87,11 @@ class ActionNode:
     undo: Undo | None
     """There exactly if the action is compensatable."""
     compensable_for: timedelta | None
+    limit: LimitNode | None
+    kind: str = "action"
+    """As the document says it."""
+    reserve: Amount | None = None
+    """Of metered work, the most that an attempt may use."""
     guard: Review | None = None
 
 
@@ -243,6 +261,7 @@ class Plan:
     input_schema: Schema
     output: CompiledTemplate | None
     deadline: timedelta | None
+    budget: document.Budget | None
     interrupt_after: timedelta
     events: bool
     savepoints: bool
@@ -253,6 +272,8 @@ class Plan:
     """Events that some step awaits."""
     reviews: bool
     """Whether people are asked anywhere."""
+    limited: bool
+    """Whether any step needs a permit."""
 
     def node_of(self, path: str) -> Node | None:
         """The node of a step path: what stands after the last dot, without its instance."""
@@ -300,14 +321,23 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
         places=compiler.places,
         input_schema=definition.input,
         output=output,
-        deadline=definition.deadline,
+        deadline=_deadline(definition),
+        budget=definition.budget,
         interrupt_after=definition.interrupt_after,
         events=definition.events,
         savepoints=any(place.plans for place in compiler.places.values()),
         pivots=tuple(pivots),
         awaited=frozenset(n.event for n in walk(root) if isinstance(n, AwaitNode)),
         reviews=any(_is_reviewed(n) for n in walk(root)),
+        limited=any(isinstance(n, ActionNode) and n.limit for n in walk(root)),
     )
+
+
+def _deadline(definition: Definition) -> timedelta | None:
+    """The time a budget allows is over when it is over, as a deadline is."""
+    wall = None if definition.budget is None else definition.budget.wall
+    known = [limit for limit in (definition.deadline, wall) if limit is not None]
+    return min(known, default=None)
 
 
 def _is_reviewed(node: Node) -> bool:
@@ -359,6 +389,10 @@ class _Compiler:
                 return self.wait(step, place.names)
             case document.ChildSaga():
                 return self.child(step, place.names)
+            case document.Tool():
+                return replace(self.action(as_action(step), place.names), kind="tool")
+            case document.Llm():
+                return self.llm(step, place.names)
             case document.Await():
                 when = self.when(step.when, place.names)
                 ignore = step.on_timeout == "ignore"
@@ -422,6 +456,7 @@ class _Compiler:
             undo=self.undo(step, names) if reversal is Reversal.COMPENSATABLE else None,
             compensable_for=step.compensable_for,
             guard=None if step.review is None else self.guard(step.review, step.command, names),
+            limit=self.limit(step, names),
         )
 
     def guard(self, step: document.Guard, command: str, names: frozenset[str]) -> Review:
@@ -442,6 +477,18 @@ class _Compiler:
         )
         return ReviewNode(
             step.id, self.when(step.when, names), self.template(step.show, names), made
+        )
+
+    def limit(self, step: document.Action, names: frozenset[str]) -> LimitNode | None:
+        limit = step.limit
+        if limit is None:
+            return None
+        return LimitNode(
+            pool=limit.name or service_of(step.command),
+            key=None if limit.key is None else self.template(limit.key, names),
+            concurrency=limit.concurrency,
+            rate=limit.rate,
+            total=limit.total,
         )
 
     def child(self, step: document.ChildSaga, names: frozenset[str]) -> ActionNode:
@@ -465,6 +512,30 @@ class _Compiler:
                 UNDO_SAGA, None, document.UNDO_RETRY_DEFAULT, CHILD_ASKED_AGAIN, verify=False
             ),
             compensable_for=None,
+            limit=None,
+            kind="saga",
+        )
+
+    def llm(self, step: document.Llm, names: frozenset[str]) -> ActionNode:
+        """A command that changes nothing in the world but what is spent."""
+        return ActionNode(
+            id=step.id,
+            when=self.when(step.when, names),
+            command=GENERATE,
+            service=service_of(GENERATE),
+            input=compile_template(question(step), names, self.engine),
+            effect=Effect.KEYED,
+            reversal=Reversal.READ_ONLY,
+            probe=False,
+            timeout=step.timeout,
+            retry=step.retry,
+            ignore=False,
+            pivot=False,
+            undo=None,
+            compensable_for=None,
+            limit=None,
+            kind="llm",
+            reserve=most_used(step),
         )
 
     def undo(self, step: document.Action, names: frozenset[str]) -> Undo:

@@ -30,7 +30,7 @@ from amends_orchestrator.core.outcomes import (
 )
 from amends_orchestrator.core.plan import ActionNode
 from amends_orchestrator.core.retries import UNDELIVERABLE
-from amends_orchestrator.core.state import Doing, OpState, StepState, StepStatus
+from amends_orchestrator.core.state import UNSENT, Doing, OpState, StepState, StepStatus
 from amends_orchestrator.core.work import Work
 
 PROGRESS_MAX: Final = 10
@@ -71,15 +71,7 @@ def _settled(path: StepPath, what: str) -> Refused:
 
 
 def _usage(reply: ReplyReceived) -> Json:
-    usage = reply.usage
-    if usage is None:
-        return None
-    return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "usd": usage.usd,
-        "model": usage.model,
-    }
+    return None if reply.usage is None else reply.usage.to_json()
 
 
 def _problem(reply: ReplyReceived) -> Problem:
@@ -104,7 +96,11 @@ def _on_action(
     if step.status is StepStatus.FAILED:
         if reply.outcome is not Outcome.SUCCEEDED or step.alarmed:
             return _settled(path, "its action is settled")
-        work.emit(j.StepAlarmed(path=path, attempt=reply.attempt, output=reply.output))
+        work.emit(
+            j.StepAlarmed(
+                path=path, attempt=reply.attempt, output=reply.output, usage=_usage(reply)
+            )
+        )
         return None
     if reply.outcome is Outcome.SUCCEEDED:
         succeed(
@@ -128,13 +124,14 @@ def _on_bad_news(
     if reply.attempt != op.attempt:
         return _settled(path, f"attempt {reply.attempt} is not the latest")
     open_ended = op.doing is Doing.SENT
-    waiting = op.doing is not Doing.BACKOFF or op.doubt or op.resend
+    waiting = op.doing not in UNSENT or op.doubt or op.resend
     match reply.outcome:
         case Outcome.FAILED if waiting:
             _on_failed(work, node, step, reply)
         case Outcome.UNKNOWN if open_ended:
             problem = _problem(reply)
-            doubt(work, node, path, problem, retry_after=reply.retry_after)
+            after = reply.retry_after
+            doubt(work, node, path, problem, retry_after=after, usage=_usage(reply))
         case Outcome.FENCED if waiting and step.probed:
             # a probe had found nothing and closed the attempts: this is the end of it
             fail(work, node, path, _fenced(reply), usage=_usage(reply))
@@ -154,7 +151,7 @@ def _fenced(reply: ReplyReceived) -> Problem:
 def _on_failed(work: Work, node: ActionNode, step: StepState, reply: ReplyReceived) -> None:
     problem = _problem(reply)
     if problem.type in HALTING:
-        doubt(work, node, reply.path, problem)
+        doubt(work, node, reply.path, problem, usage=_usage(reply))
     elif step.status is StepStatus.UNKNOWN and step.ignored:
         fail(work, node, reply.path, problem, usage=_usage(reply))
     else:
@@ -184,6 +181,7 @@ def _on_late(work: Work, node: ActionNode, step: StepState, reply: ReplyReceived
             undo=undo,
             mapped=mapped,
             undo_problem=problem,
+            usage=_usage(reply),
         )
     )
     return None

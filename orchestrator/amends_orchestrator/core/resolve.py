@@ -18,8 +18,10 @@ from amends_contracts.definition import (
     Repeat,
     Step,
     Steps,
+    Tool,
 )
 from amends_contracts.messages import CommandInfo, Effect, Reversal
+from amends_orchestrator.core.asking import as_action
 
 Commands = Mapping[str, CommandInfo]
 
@@ -36,7 +38,9 @@ def _steps(steps: Steps, commands: Commands) -> Steps:
 def _step(step: Step, commands: Commands) -> Step:
     match step:
         case Action():
-            return _action(step, commands)
+            return step.model_copy(update=_resolved(step, commands))
+        case Tool():
+            return step.model_copy(update=_resolved(as_action(step), commands))
         case Parallel():
             branches = {name: _steps(body, commands) for name, body in step.branches.items()}
             return step.model_copy(update={"branches": branches})
@@ -91,13 +95,11 @@ def compensation_of(step: Action, info: CommandInfo | None) -> Compensation | No
     return said.model_copy(update={"command": command})
 
 
-def _action(step: Action, commands: Commands) -> Action:
+def _resolved(step: Action, commands: Commands) -> dict[str, object]:
     info = commands.get(step.command)
-    return step.model_copy(
-        update={
-            "effect": effect_of(step, info),
-            "reversal": reversal_of(step, info),
-            "probe": probe_of(step, info),
-            "compensation": compensation_of(step, info),
-        }
-    )
+    return {
+        "effect": effect_of(step, info),
+        "reversal": reversal_of(step, info),
+        "probe": probe_of(step, info),
+        "compensation": compensation_of(step, info),
+    }

@@ -4,10 +4,9 @@ What happens to one is in `reviewing`; the facts are in `journal_reviews`.
 """
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from amends_contracts.names import SagaId
 
@@ -33,8 +32,7 @@ class ReviewStage(StrEnum):
     """What had been approved was undone."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReviewState:
+class ReviewState(NamedTuple):
     """The latest review of a step."""
 
     seq: int = 0

@@ -14,6 +14,7 @@ from amends_contracts.messages import Json
 from amends_contracts.names import StepPath
 from amends_orchestrator.core.expressions import ExpressionError
 from amends_orchestrator.core.frames import Frame, frames_of, item_prefix, prefix_at, turn_prefix
+from amends_orchestrator.core.packed import output_seq_of
 from amends_orchestrator.core.plan import Place, Plan
 from amends_orchestrator.core.state import StepState
 
@@ -75,24 +76,24 @@ class Scope:
     def root(self, reference: Reference) -> tuple[Json | ExpressionError, int]:
         """The value of the longest known prefix of `reference`, and that prefix's length."""
         recorded = self._recorded
-        match reference:
-            case ("input", *_):
+        match reference[0]:
+            case "input":
                 return recorded.row_data(1).get("input"), 1
-            case ("saga", *_):
+            case "steps" if reference[2:3] == ("output",):
+                return self._outputs(self._seqs(str(reference[1]))), 3
+            case "saga":
                 return recorded.named(), 1
-            case ("steps", str(name), "output", *_):
-                return self._outputs(self._seqs(name)), 3
-            case ("action", "input", *_) if self._action is not None:
+            case "action" if self._action is not None and reference[1:2] == ("input",):
                 return self._action[0], 2
-            case ("action", "output", *_) if self._action is not None:
+            case "action" if self._action is not None and reference[1:2] == ("output",):
                 return self._action[1], 2
-            case ("item", *_) if (seq := self._items_seq()) != 0:
+            case "item" if (seq := self._items_seq()) != 0:
                 return recorded.row_data(seq)["items"][self._number(each=True)], 1
-            case ("index", *_):
+            case "index":
                 return self._number(each=True), 1
-            case ("turn", *_):
+            case "turn":
                 return self._number(each=False), 1
-            case ("failure", *_) if (seq := self._failure_seq()) != 0:
+            case "failure" if (seq := self._failure_seq()) != 0:
                 return _failure(recorded.row_data(seq)), 1
             case _:
                 return ExpressionError(f"nothing is named {'.'.join(map(str, reference))}"), 1
@@ -138,8 +139,7 @@ class Scope:
         if place is None:
             return 0
         if not place.repeats and not place.plans:
-            step = self._recorded.steps.get(cast(StepPath, name))
-            return 0 if step is None else step.output_seq
+            return output_seq_of(self._recorded.steps, StepPath(name))
         shared = 0
         for repeats, frame in zip(place.repeats, frames_of(self._prefix), strict=False):
             if repeats != frame.id:

@@ -4,13 +4,17 @@ Inputs and outputs stand in the journal; the state maps step paths to the seqs o
 hold them. What the statuses mean is semantics.md, section "States".
 """
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar
 
 from amends_contracts.names import Op, SagaId, StepPath
+from amends_orchestrator.core.metering import UNUSED, Meter
 from amends_orchestrator.core.reviews import NO_REVIEW, ReviewState
 
 
@@ -94,18 +98,21 @@ class Doing(StrEnum):
     """A signal; `due` is the timeout, if there is one."""
     REVIEWING = "reviewing"
     """People's decisions; `due` is when they are too late, if there is such a time."""
+    QUEUED = "queued"
+    """A permit; `due` is when it is asked for anew, should the request be lost."""
     BLOCKED = "blocked"
     """An operator."""
     CLOSED = "closed"
     """Nothing ever: an operator closed it; later replies are refused."""
 
 
-WORKING = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING})
+WORKING = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING, Doing.QUEUED})
 ACTIVE = WORKING | {Doing.WAITING, Doing.AWAITING, Doing.REVIEWING}
+UNSENT = frozenset({Doing.BACKOFF, Doing.QUEUED})
+"""Waiting to be sent: unless a doubt is left from before, nothing has changed anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpState:
+class OpState(NamedTuple):
     """One operation of a step: its action, or its compensation, with counters of its own."""
 
     attempt: int = 0
@@ -160,8 +167,7 @@ class LoopState:
 NO_LOOP = LoopState()
 
 
-@dataclass(frozen=True, slots=True)
-class StepState:
+class StepState(NamedTuple):
     """One step instance. Seqs name the journal rows that hold its payloads."""
 
     status: StepStatus
@@ -197,6 +203,14 @@ class StepState:
     """End of its undo window (`compensable_for`), if it has one."""
     problem: str | None = None
     """Type of the latest problem; the problem itself stands in the journal."""
+    permit: int = 0
+    """Row with which it asked for the permit that it waits for or holds; 0 if it needs none."""
+    permitted: bool = False
+    """It holds that permit."""
+    asked_at: datetime | None = None
+    """Since when it has waited for it: its place in the queue."""
+    held: bool = False
+    """Its next attempt waits for a participant that does not answer."""
 
     @property
     def is_open(self) -> bool:
@@ -210,6 +224,15 @@ class StepState:
 
 
 _AT_REST = frozenset({Doing.IDLE, Doing.CLOSED})
+
+Piece = TypeVar("Piece", OpState, LoopState, StepState)
+
+
+def replace(piece: Piece, **changes: Any) -> Piece:
+    """The same but for these members. Steps and operations are tuples: facts make many of them."""
+    if isinstance(piece, LoopState):
+        return dataclasses.replace(piece, **changes)
+    return piece._replace(**changes)
 
 
 class UnreadSteps(MutableMapping[StepPath, StepState]):
@@ -248,13 +271,17 @@ LOOK_AGAIN = timedelta(hours=1)
 """How often a saga that waits for an operator is looked at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """The control state. Equal for equal journals."""
+_NO_STEPS: Final[Mapping[StepPath, StepState]] = MappingProxyType({})
+_NO_ROWS: Final[Mapping[str, int]] = MappingProxyType({})
+_NOTHING_KEPT: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType({})
+
+
+class State(NamedTuple):
+    """The control state. Equal for equal journals. A tuple: every decision makes one."""
 
     at: datetime
     """Of the latest row."""
-    steps: Mapping[StepPath, StepState] = field(default_factory=dict[StepPath, StepState])
+    steps: Mapping[StepPath, StepState] = _NO_STEPS
     """Who looks for what is open goes over `unpacked(steps)`."""
     direction: Direction = Direction.FORWARD
     pivot: StepPath | None = None
@@ -275,10 +302,12 @@ class State:
     rows_max: int = ROWS_MAX
     residue: int = 0
     output_seq: int = 0
-    signals: Mapping[str, int] = field(default_factory=dict[str, int])
+    signals: Mapping[str, int] = _NO_ROWS
     """Rows of all signals that came, by id: a repetition is known by it."""
-    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    kept: Mapping[str, tuple[int, ...]] = _NOTHING_KEPT
     """Rows of those that no step has taken, by event, in the order in which they came."""
+    meter: Meter = UNUSED
+    """What model calls have spent and reserved."""
     asked: tuple[Asker, ...] = ()
     """Who waits for its end, at most one for each operation of a step."""
     undoes: SagaId | None = None

@@ -1,8 +1,9 @@
 """The state as compact JSON for its column: what equals a default is left out."""
 
-from collections.abc import Callable
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final, cast
 
 from amends_contracts.messages import Json
@@ -13,7 +14,8 @@ from amends_orchestrator.core.journal_rows import (
     failure_from_json,
     failure_to_json,
 )
-from amends_orchestrator.core.packed import Packed, PackedSteps, in_loop, pack
+from amends_orchestrator.core.metering import meter_from_json, meter_to_json
+from amends_orchestrator.core.packed import Packed, copy_of, pack, read
 from amends_orchestrator.core.reviews import ReviewStage, ReviewState
 from amends_orchestrator.core.state import (
     IDLE,
@@ -36,68 +38,70 @@ _TIME: Final[_Pair] = (datetime.isoformat, datetime.fromisoformat)
 _PLAIN: Final[_Pair] = (None, None)
 
 
-_Form = tuple[tuple[str, Any, Callable[[Any], Json] | None, Callable[[Any], Any] | None], ...]
+_ELSEWHERE: Final = frozenset({"status", "steps", "at"})
+"""Members that are read apart."""
 
 
-def _form(cls: type[Any], special: dict[str, _Pair]) -> _Form:
-    members = (f for f in fields(cls) if f.name not in ("status", "steps"))
-    return tuple((f.name, _default(f), *special.get(f.name, _PLAIN)) for f in members)
+class UnknownState(ValueError):
+    """A newer release remembers something of this saga: it is refused here, not overlooked."""
 
 
-def _default(member: Field[Any]) -> Any:
-    made = member.default_factory
-    return member.default if made is MISSING else made()
+class _Form:
+    """How the members of one type are written; what equals its default is not."""
 
+    def __init__(self, defaults: Mapping[str, Any], special: Mapping[str, _Pair]) -> None:
+        codecs = {name: special.get(name, _PLAIN) for name in defaults}
+        self.get = attrgetter(*defaults)
+        self.members = [(name, defaults[name], encode) for name, (encode, _) in codecs.items()]
+        self.decoders = {name: decode for name, (_, decode) in codecs.items()}
 
-def _to_json(form: _Form, value: Any) -> Json:
-    data: dict[str, Json] = {}
-    for name, default, encode, _ in form:
-        member = getattr(value, name)
-        if member is not default and member != default:
-            data[name] = member if encode is None else encode(member)
-    return data
+    def to_json(self, value: Any) -> dict[str, Json]:
+        data: dict[str, Json] = {}
+        for member, (name, default, encode) in zip(self.get(value), self.members, strict=True):
+            if member is not default and member != default:
+                data[name] = member if encode is None else encode(member)
+        return data
 
-
-def _from_json(form: _Form, data: Json, *besides: str) -> dict[str, Any]:
-    """What is written, without the members `besides`; UnknownState for one that is not ours."""
-    values = {
-        name: data[name] if decode is None else decode(data[name])
-        for name, _, _, decode in form
-        if name in data
-    }
-    if len(values) + len(besides) != len(data):
-        unknown = data.keys() - values.keys() - set(besides)
-        raise UnknownState(f"members {sorted(unknown)} of a state are not known here")
-    return values
+    def from_json(self, data: Mapping[str, Json]) -> dict[str, Any]:
+        """What is written; UnknownState for a member that is not ours."""
+        decoders = self.decoders
+        read: dict[str, Any] = {}
+        for name, value in data.items():
+            if name in decoders:
+                decode = decoders[name]
+                read[name] = value if decode is None else decode(value)
+            elif name not in _ELSEWHERE:
+                raise UnknownState(f"member {name!r} of a state is not known here")
+        return read
 
 
 def _op_to_json(op: OpState) -> Json:
-    return _to_json(_OP, op)
+    return _OP.to_json(op)
 
 
 def _op_from_json(data: Json) -> OpState:
-    return OpState(**_from_json(_OP, data))
+    return OpState(**_OP.from_json(data))
 
 
 def _loop_to_json(loop: LoopState) -> Json:
-    return _to_json(_LOOP, loop)
+    return _LOOP.to_json(loop)
 
 
 def _loop_from_json(data: Json) -> LoopState:
-    return LoopState(**_from_json(_LOOP, data))
+    return LoopState(**_LOOP.from_json(data))
 
 
 def _review_to_json(review: ReviewState) -> Json:
-    return _to_json(_REVIEW, review)
+    return _REVIEW.to_json(review)
 
 
 def _review_from_json(data: Json) -> ReviewState:
-    return ReviewState(**_from_json(_REVIEW, data))
+    return ReviewState(**_REVIEW.from_json(data))
 
 
 _NAMES: Final[_Pair] = (list, tuple)
-_REVIEW: Final = _form(
-    ReviewState,
+_REVIEW: Final = _Form(
+    ReviewState._field_defaults,
     {
         "stage": (str, ReviewStage),
         "assignees": _NAMES,
@@ -105,18 +109,22 @@ _REVIEW: Final = _form(
         "valid_until": _TIME,
     },
 )
-_LOOP: Final = _form(LoopState, {"interrupt_at": _TIME})
-_OP: Final = _form(
-    OpState, {"doing": (str, Doing), "due": _TIME, "progress_at": _TIME, "sent_at": _TIME}
+_LOOP: Final = _Form(
+    {member.name: member.default for member in fields(LoopState)}, {"interrupt_at": _TIME}
 )
-_STEP: Final = _form(
-    StepState,
+_OP: Final = _Form(
+    OpState._field_defaults,
+    {"doing": (str, Doing), "due": _TIME, "progress_at": _TIME, "sent_at": _TIME},
+)
+_STEP: Final = _Form(
+    StepState._field_defaults,
     {
         "action": (_op_to_json, _op_from_json),
         "undo": (_op_to_json, _op_from_json),
         "review": (_review_to_json, _review_from_json),
         "loop": (_loop_to_json, _loop_from_json),
         "retained_until": _TIME,
+        "asked_at": _TIME,
     },
 )
 
@@ -137,66 +145,51 @@ def _kept_from_json(data: Json) -> dict[str, tuple[int, ...]]:
     return {event: tuple(rows) for event, rows in data.items()}
 
 
-_STATE: Final = _form(
-    State,
+_STATE: Final = _Form(
+    {name: default for name, default in State._field_defaults.items() if name != "steps"},
     {
-        "at": _TIME,
         "direction": (str, Direction),
         "deadline": _TIME,
         "interrupt_at": _TIME,
         "stop": (failure_to_json, failure_from_json),
         "failure": (failure_to_json, failure_from_json),
         "ended": (str, SagaStatus),
+        "meter": (meter_to_json, meter_from_json),
         "asked": (_asked_to_json, _asked_from_json),
         "kept": (_kept_to_json, _kept_from_json),
     },
 )
 
 
-class UnknownState(ValueError):
-    """A newer release remembers something of this saga: it is refused here, not overlooked."""
-
-
 def step_to_json(step: StepState) -> Json:
     """One step of a state."""
-    data = _to_json(_STEP, step)
+    data = _STEP.to_json(step)
     data["status"] = step.status.value
     return data
 
 
 def step_from_json(data: Json) -> StepState:
     """The inverse of `step_to_json`."""
-    return StepState(StepStatus(data["status"]), **_from_json(_STEP, data, "status"))
+    return StepState(StepStatus(data["status"]), **_STEP.from_json(data))
 
 
 def state_to_json(state: State) -> Json:
     """Small, without payloads; `state_from_json` gives an equal state."""
-    data = _to_json(_STATE, state)
-    steps = state.steps
-    if isinstance(steps, PackedSteps):
-        data["steps"] = {path: _held_to_json(path, step) for path, step in steps.held().items()}
-    else:
-        data["steps"] = {path: _step_to_json(path, step) for path, step in steps.items()}
+    data: dict[str, Json] = {"at": state.at.isoformat(), **_STATE.to_json(state)}
+    steps = copy_of(state.steps)
+    written: dict[StepPath, Json] = dict(steps.held())
+    for path, step in steps.unpacked():
+        packed = pack(step)
+        written[path] = step_to_json(step) if packed is None else packed
+    data["steps"] = written
     return data
-
-
-def _held_to_json(path: StepPath, step: StepState | Packed) -> Json:
-    return step if isinstance(step, list) else _step_to_json(path, step)
-
-
-def _step_to_json(path: StepPath, step: StepState) -> Json:
-    packed = pack(step) if in_loop(path) else None
-    return step_to_json(step) if packed is None else packed
 
 
 def state_from_json(data: Json) -> State:
     """The inverse of `state_to_json`."""
-    values = _from_json(_STATE, data, "steps")
     raw: dict[StepPath, Json] = data["steps"]
-    if any(type(step) is list for step in raw.values()):
-        held = {path: _held_from_json(step) for path, step in raw.items()}
-        return State(steps=PackedSteps(held), **values)
-    return State(steps={path: step_from_json(step) for path, step in raw.items()}, **values)
+    steps = read({path: _held_from_json(step) for path, step in raw.items()})
+    return State(at=datetime.fromisoformat(data["at"]), steps=steps, **_STATE.from_json(data))
 
 
 def _held_from_json(step: Json) -> StepState | Packed:

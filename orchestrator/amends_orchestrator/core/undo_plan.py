@@ -21,7 +21,7 @@ from amends_orchestrator.core.plan import (
     WaitNode,
     path_of,
 )
-from amends_orchestrator.core.state import Saga, StepState, StepStatus
+from amends_orchestrator.core.state import UNSENT, Saga, StepState, StepStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +154,7 @@ def _item(
         case StepStatus.RUNNING | StepStatus.PENDING | StepStatus.RETRYING:
             if node.reversal is Reversal.READ_ONLY:
                 return None
-            if step.status is StepStatus.RETRYING and not step.action.doubt:
+            if step.action.doing in UNSENT and not step.action.doubt:
                 return None
             why = "it is under way: if it takes effect, or that stays unknown"
             return undoes(why) if node.undo is not None else stays(why)

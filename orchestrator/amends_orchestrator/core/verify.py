@@ -11,8 +11,15 @@ from typing import Final, cast
 from amends_contracts import definition as document
 from amends_contracts.definition import Definition
 from amends_contracts.messages import CommandInfo, Effect, Reversal
-from amends_contracts.names import ENGINE, STEP_PATH_BYTES_MAX, service_of
+from amends_contracts.names import (
+    ENGINE,
+    STEP_PATH_BYTES_MAX,
+    is_command_name,
+    service_of,
+    tool_command,
+)
 from amends_contracts.problems import FieldError
+from amends_orchestrator.core.asking import as_action
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.frames import item_prefix, turn_prefix
 from amends_orchestrator.core.loops import ITEMS_MAX
@@ -23,6 +30,7 @@ from amends_orchestrator.core.resolve import (
     probe_of,
     reversal_of,
 )
+from amends_orchestrator.core.verify_asking import check_budget, check_llm
 from amends_orchestrator.core.verify_loops import (
     check_alternatives,
     check_await,
@@ -37,6 +45,8 @@ from amends_orchestrator.core.verify_schemas import malformed
 
 _STRICTER: Final = (Effect.TRANSACTIONAL, Effect.KEYED, Effect.QUERYABLE, Effect.NONE)
 """From the strongest promise to the weakest: a definition may only assume less."""
+RATE_PER_MAX: Final = timedelta(days=1)
+"""Of the stretch in which a `limit` counts: so long every grant is remembered."""
 _LESS: Final = (Reversal.READ_ONLY, Reversal.COMPENSATABLE, Reversal.IRREVERSIBLE)
 
 
@@ -129,9 +139,7 @@ class _Checker:
 
     def whole(self) -> Iterator[FieldError]:
         definition = self.definition
-        if definition.budget is not None:
-            reason = "budgets cannot be kept by this version"
-            yield _error("/budget", reason, "leave `budget` out")
+        yield from check_budget(definition)
         if definition.deadline is not None and definition.deadline <= timedelta(0):
             yield _error("/deadline", "it would be over at once", "give it more than PT0S")
         yield from malformed(definition.input, "/input")
@@ -195,11 +203,15 @@ class _Checker:
             case document.Review():
                 yield from check_review(step, at, after_pivot=place.after)
                 place.reviewed = place.reviewed or is_seen(step)
+            case document.Tool():
+                yield from self.tool(step, at, place)
+            case document.Llm():
+                yield from check_llm(step, at, self.definition.budget, after_pivot=place.after)
             case _:
                 reason = f"steps of kind {step.kind!r} cannot be run by this version"
                 remedy = (
-                    "use action, parallel, choice, each, repeat, alternatives, wait, await, "
-                    "review and saga"
+                    "use action, llm, tool, review, parallel, choice, each, repeat, alternatives, "
+                    "wait, await and saga"
                 )
                 yield _error(f"{at}/kind", reason, remedy)
 
@@ -224,6 +236,16 @@ class _Checker:
             reason = "it would start itself without end"
             yield _error(f"{at}/definition", reason, "give it a `when`, or put it into a case")
 
+    def tool(self, step: document.Tool, at: str, place: _Place) -> Iterator[FieldError]:
+        """The action that it is; where that names a command, the document names a tool."""
+        if not is_command_name(tool_command(step.tool)):
+            reason = f"{step.tool!r} is no name of a tool"
+            yield _error(f"{at}/tool", reason, "write refund, or service.refund, in lower case")
+            return
+        for error in self.action(as_action(step), at, place):
+            tool = error.path == f"{at}/command"
+            yield error.model_copy(update={"path": f"{at}/tool"}) if tool else error
+
     # --- actions
 
     def action(self, step: document.Action, at: str, place: _Place) -> Iterator[FieldError]:
@@ -235,6 +257,8 @@ class _Checker:
         yield from self.declared(step, info, at)
         yield from self.compensation(step, info, at)
         yield from self.times(step, at)
+        if step.limit is not None:
+            yield from self.limit(step.limit, f"{at}/limit")
         if step.review is not None:
             late = place.after and step.on_failure != "ignore"
             yield from check_review(step.review, f"{at}/review", after_pivot=late)
@@ -322,6 +346,18 @@ class _Checker:
             endless = retry.max_attempts is None
             if endless and (retry.initial <= timedelta(0) or retry.max <= timedelta(0)):
                 yield _error(where, "it would be tried for ever without a pause", "set `initial`")
+
+    def limit(self, limit: document.Limit, at: str) -> Iterator[FieldError]:
+        if (limit.concurrency, limit.rate, limit.total) == (None, None, None):
+            remedy = "give it `concurrency`, `rate` or `total`, or leave `limit` out"
+            yield _error(at, "it limits nothing", remedy)
+        if limit.rate is not None and not timedelta(0) < limit.rate.per <= RATE_PER_MAX:
+            reason = f"a stretch of {document.format_duration(limit.rate.per)} cannot be counted"
+            yield _error(f"{at}/rate/per", reason, "give it more than PT0S, at most P1D")
+        each, total = limit.concurrency, limit.total
+        if each is not None and total is not None and each > total:
+            reason = f"{each} of one key cannot be at work where {total} may in all"
+            yield _error(f"{at}/concurrency", reason, "lower it to `total`, or leave it out")
 
     # --- the pivot
 

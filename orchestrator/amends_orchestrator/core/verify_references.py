@@ -21,6 +21,7 @@ from amends_contracts.expressions import (
 )
 from amends_contracts.messages import Effect, Json
 from amends_contracts.problems import FieldError
+from amends_orchestrator.core.asking import ANSWER, as_action
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.plan import (
     EACH_NAMES,
@@ -43,6 +44,8 @@ from amends_orchestrator.core.verify_schemas import (
     types_of,
 )
 
+_KEY: Schema = {"type": ["string", "integer", "number", "boolean"]}
+"""What a limit may tell sagas apart by."""
 _GUARDS = ("null", "has(")
 """An expression with one of these is taken to look before it reads."""
 
@@ -118,7 +121,13 @@ class References:
             yield from self.condition(step.when, f"{at}/when", _Here(visible, around))
         sure = step.when is None
         match step:
-            case document.Action():
+            case document.Llm():
+                for name, text in (("prompt", step.prompt), ("system", step.system)):
+                    if text is not None:
+                        yield from self.value(text, f"{at}/{name}", _Here(visible, own), _TEXT)
+                visible[step.id] = _Visible(step.output or ANSWER, None if sure else _OUTPUT)
+            case document.Action() | document.Tool():
+                step = as_action(step) if isinstance(step, document.Tool) else step
                 yield from self.action(step, at, _Here(visible, own))
                 info = self.commands.get(step.command)
                 output = info.output if info is not None and info.output else ANYTHING
@@ -218,6 +227,8 @@ class References:
         yield from self.value(step.input, f"{at}/input", here, schema)
         if step.review is not None:
             yield from self.guard(step.review, f"{at}/review", here, schema)
+        if step.limit is not None and step.limit.key is not None:
+            yield from self.value(step.limit.key, f"{at}/limit/key", here, _KEY)
         undo = compensation_of(step, info)
         if undo is None or undo.input is None:
             return

@@ -31,6 +31,7 @@ from amends_orchestrator.core.plan import (
 from amends_orchestrator.core.state import Asker, Doing, Saga, StepState, StepStatus
 from amends_orchestrator.core.view_frames import kind_of, shortened
 from amends_orchestrator.core.view_reviews import review_of, waits_for
+from amends_orchestrator.core.view_usage import answers_of, usage_by_model, usage_of
 
 NEEDS_OPERATOR: Final = "waits for an operator"
 
@@ -48,6 +49,9 @@ class _Story:
     input: Json = None
     output: Json = None
     residue: dict[str, Json] | None = None
+    usage: list[Json] = field(default_factory=list[Json])
+    permit: Json = None
+    """What the latest request for a permit says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,7 @@ class SagaView:
     labels: Json = field(default_factory=dict[str, str])
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    usage: Json = None
 
     def to_json(self) -> Json:
         """The saga of `GET /v1/sagas/{id}` (without its trace id, which the core does not know)."""
@@ -94,6 +99,7 @@ class SagaView:
             "output": self.output,
             "output_problem": self.output_problem,
             "failure": self.failure,
+            "usage": self.usage,
             "undoes": state.undoes,
             "parent": _parent(state.asked),
             "stopping": None if state.stop is None else failure_to_json(state.stop),
@@ -128,7 +134,18 @@ def saga_view(plan: Plan, saga: Saga, rows: Sequence[JournalRow]) -> SagaView:
         labels=first.get("labels") or {},
         started_at=rows[0].at,
         ended_at=last.at if saga.state.ended is not None else None,
+        usage=_usage(rows),
     )
+
+
+def _usage(rows: Sequence[JournalRow]) -> Json:
+    reports: list[Json] = []
+    for row in rows:
+        data: dict[str, Json] = row.data or {}
+        if "usage" in data:
+            reports.append(data["usage"])
+    total = usage_of(reports)
+    return None if total is None else total | {"models": usage_by_model(reports)}
 
 
 def _failure(saga: Saga, rows: Sequence[JournalRow]) -> Json:
@@ -167,11 +184,15 @@ def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
             continue
         story = stories.setdefault(row.step, _Story())
         data: dict[str, Json] = row.data or {}
+        if "usage" in data:
+            story.usage.append(data["usage"])
         if row.kind.startswith("undo."):
             story.undo_started_at = story.undo_started_at or row.at
             story.undo_problem = data.get("problem", story.undo_problem)
             story.undo_ended_at = row.at if row.kind in _UNDO_ENDS else None
             continue
+        if row.kind == Kind.STEP_QUEUED:
+            story.permit = data
         if row.kind in _BEGINS:
             story.started_at = story.started_at or row.at
         if row.kind in _OUTPUTS:
@@ -293,7 +314,7 @@ class _Viewer:
         status = StepStatus.PENDING if step is None else step.status
         data: dict[str, Json] = {
             "path": path,
-            "kind": "saga" if node.command == START_SAGA else "action",
+            "kind": node.kind,
             "status": status.value,
             "attempt": 0 if step is None else step.action.attempt,
             "command": node.command,
@@ -302,13 +323,15 @@ class _Viewer:
             "started_at": _time(story.started_at),
             "ended_at": _time(story.ended_at),
         }
-        reason = None if step is None else self.reason(node, step)
+        reason = None if step is None else self.reason(node, step, story)
         optional = {
             "reason": reason,
             "pivot": node.pivot or None,
             "child": _child(node, path, self.saga, story),
             "problem": story.problem,
             "output": story.output,
+            "usage": usage_of(story.usage),
+            "answered_by": answers_of(story.usage) or None,
             "compensation": None if step is None else _compensation(node, step, story),
             "compensable_until": None if step is None else _time(step.retained_until),
             "review": None if step is None else review_of(self.saga, step),
@@ -354,7 +377,7 @@ class _Viewer:
         }
         return data | {name: value for name, value in optional.items() if value is not None}
 
-    def reason(self, node: ActionNode, step: StepState) -> str | None:
+    def reason(self, node: ActionNode, step: StepState, story: _Story) -> str | None:
         """Why it stands where it stands, if that is not plain."""
         for op in (step.undo, step.action):
             if op.undeliverable:
@@ -363,8 +386,13 @@ class _Viewer:
                 return NEEDS_OPERATOR
             if op.doing is Doing.REVIEWING:
                 return waits_for(step)
-            if op.doing in (Doing.BACKOFF, Doing.DOUBT) and self.saga.state.suspended:
+            if op.doing in _QUIET and self.saga.state.suspended:
                 return "the saga is suspended"
+            if op.doing is Doing.QUEUED:
+                return _queued(story.permit or {}, step.asked_at)
+            if op.doing is Doing.BACKOFF and op.due is not None and step.held:
+                time = op.due.isoformat(timespec="milliseconds")
+                return f"participant: {node.service} does not answer; looked at again at {time}"
             if op.doing is Doing.BACKOFF and op.due is not None:
                 return f"tried again at {op.due.isoformat(timespec='milliseconds')}"
             if op.doing in (Doing.DOUBT, Doing.PROBING):
@@ -428,6 +456,13 @@ def _awaited(node: AwaitNode, step: StepState) -> str | None:
     return "ignored" if step.ignored else None
 
 
+def _queued(permit: Json, since: datetime | None) -> str:
+    whose = f" for {permit['key']}" if permit.get("key") else ""
+    time = "" if since is None else f" since {since.isoformat(timespec='milliseconds')}"
+    return f"permit: waits for a place at {permit.get('pool')}{whose}{time}"
+
+
+_QUIET = frozenset({Doing.BACKOFF, Doing.DOUBT, Doing.QUEUED})
 _PERHAPS = frozenset({StepStatus.UNKNOWN})
 _UNDOING = frozenset({StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED})
 

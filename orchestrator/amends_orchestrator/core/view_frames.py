@@ -38,7 +38,7 @@ def kind_of(node: Node) -> str:
     """The kind of a node, as the document says it."""
     match node:
         case ActionNode():
-            return "action"
+            return node.kind
         case ParallelNode():
             return "parallel"
         case ChoiceNode():

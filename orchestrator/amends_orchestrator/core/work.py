@@ -15,12 +15,13 @@ from amends_contracts.names import BODY_BYTES_MAX, Op, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
 from amends_orchestrator.core import journal_reviews as r
-from amends_orchestrator.core.decision import Decision, JournalRow, Notice, Send
+from amends_orchestrator.core.decision import Decision, JournalRow, Notice, PermitChange, Send
 from amends_orchestrator.core.evolve import Draft
 from amends_orchestrator.core.expressions import CompiledTemplate, ExpressionError
 from amends_orchestrator.core.frames import prefix_at, prefix_of
 from amends_orchestrator.core.journal import Event
 from amends_orchestrator.core.journal_rows import to_row
+from amends_orchestrator.core.permits import permit_changes
 from amends_orchestrator.core.plan import ActionNode, Place, Plan, Sequence
 from amends_orchestrator.core.retries import delay, fraction
 from amends_orchestrator.core.scope import Scope, output_in
@@ -59,10 +60,12 @@ class Work:
         "identity",
         "notices",
         "now",
+        "permits",
         "plan",
         "rows",
         "sends",
         "seq",
+        "sick",
     )
 
     def __init__(
@@ -73,7 +76,9 @@ class Work:
         state: State,
         values: Mapping[int, Json],
         now: datetime,
+        sick: Mapping[str, timedelta] | None = None,
     ) -> None:
+        self.sick: Mapping[str, timedelta] = sick or {}
         self.plan = plan
         self.identity = identity
         self.seq = seq
@@ -82,6 +87,7 @@ class Work:
         self.rows: list[JournalRow] = []
         self.sends: list[Send] = []
         self.notices: list[Notice] = []
+        self.permits: list[PermitChange] = []
         self._values = values
         self._fresh: dict[int, Json] = {}
         self.done: set[str] = set()
@@ -93,7 +99,13 @@ class Work:
         row = to_row(event, self.seq, self.now)
         self.rows.append(row)
         self._fresh[row.seq] = row.data
-        self.draft.apply(event, row.seq, row.at)
+        if self.plan.limited and row.step is not None:
+            before = self.draft.steps.get(row.step)
+            self.draft.apply(event, row.seq, row.at)
+            after = self.draft.steps.get(row.step)
+            self.permits += permit_changes(row.step, event, before, after)
+        else:
+            self.draft.apply(event, row.seq, row.at)
         if self.plan.events:
             self._notify(event)
 
@@ -105,6 +117,7 @@ class Work:
             rows=tuple(self.rows),
             sends=tuple(self.sends),
             notices=tuple(self.notices),
+            permits=tuple(self.permits),
         )
 
     # --- what is there
@@ -166,6 +179,9 @@ class Work:
 
     def blocked(self) -> list[tuple[StepPath, StepState]]:
         """Steps that wait for an operator."""
+        steps = self.draft.steps
+        if not any(steps[path].is_blocked for path in self.draft.open):
+            return []
         return [(path, step) for path, step in self.open() if step.is_blocked]
 
     def halted(self) -> bool:
@@ -240,9 +256,11 @@ class Work:
             node = self.plan.node_of(path)
             place = _TOP if node is None else self.plan.places[node.id]
         scope = Scope(self, place, prefix_of(path) if prefix is None else prefix, action)
-        if template.references:
-            self.need(*scope.rows(template.references))
-        return template.evaluate(scope)
+        try:
+            return template.evaluate(scope)
+        except Need:
+            self.need(*scope.rows(template.references))  # all of them at once
+            raise
 
     def _notify(self, event: Event) -> None:
         suffix = _NOTICES.get(type(event))

@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 
+from amends_orchestrator import garbage
 from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.engine.orchestrator import Orchestrator
 from amends_orchestrator.settings import Settings
@@ -41,6 +42,7 @@ async def main(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    garbage.tune()
     try:
         await orchestrator.run()
     finally:

@@ -7,7 +7,7 @@ as stuck; the others go on.
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,21 +15,33 @@ from uuid import UUID
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import dump_messages
-from amends_contracts.messages import Json, StartAnswer
-from amends_contracts.names import SagaId
+from amends_contracts.messages import StartAnswer
+from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator import core
-from amends_orchestrator.core.decision import Decision, JournalRow, Missing, Refused
-from amends_orchestrator.core.inputs import Fault, Input, StartRequested
+from amends_orchestrator.core.decision import (
+    Ask,
+    Decision,
+    GiveBack,
+    JournalRow,
+    Missing,
+    PermitChange,
+    Refused,
+    Take,
+)
+from amends_orchestrator.core.inputs import Asked, Fault, Input, StartRequested
 from amends_orchestrator.core.state import TERMINAL, Identity
 from amends_orchestrator.engine.catalog import Catalog, Registered
+from amends_orchestrator.engine.circuits import View
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.ports import (
+    NO_PERMITS,
     Batch,
     Due,
     Loaded,
     OutboxWrite,
+    PermitWrites,
     SagaWrite,
     StartKey,
     Store,
@@ -37,6 +49,7 @@ from amends_orchestrator.engine.ports import (
 )
 from amends_orchestrator.engine.refusals import refusal_of
 from amends_orchestrator.engine.tracing import Tracing
+from amends_orchestrator.engine.values import NO_TEXTS, RowValues
 from amends_orchestrator.engine.work import (
     ForReply,
     ForSaga,
@@ -61,17 +74,18 @@ class _Slot:
     loaded_seq: int
     saga: core.Saga
     queue: deque[ForSaga] = field(default_factory=deque[ForSaga])
-    values: dict[int, Json] = field(default_factory=dict[int, Json])
+    values: RowValues = field(default_factory=RowValues)
     asked: set[int] = field(default_factory=set[int])
     """Rows that were asked for: one that is asked for twice is not there."""
     rows: list[JournalRow] = field(default_factory=list[JournalRow])
+    permits: list[PermitChange] = field(default_factory=list[PermitChange])
     started: ForStart | None = None
 
     def apply(self, decision: Decision) -> None:
         self.saga = decision.saga
         self.rows += decision.rows
-        for row in decision.rows:
-            self.values[row.seq] = row.data
+        self.values.add({row.seq: row.data for row in decision.rows})
+        self.permits += decision.permits
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +121,7 @@ class Assembly:
         *,
         bytes_max: int,
         partitions: Sequence[int],
+        circuits: View,
     ) -> None:
         assert partitions, "a start needs a partition to be in"
         self._store = store
@@ -117,6 +132,7 @@ class Assembly:
         self._loaded = loaded
         self._bytes_left = bytes_max
         self._partitions = partitions
+        self._circuits = circuits
         self._slots: dict[SagaId, _Slot] = {}
         self._starts: dict[StartKey, ForStart] = {}
         self._results: list[tuple[Work, Result]] = []
@@ -159,7 +175,7 @@ class Assembly:
             if wanted:
                 found = await self._store.values(wanted)
                 for slot in waiting:
-                    slot.values |= found.get(slot.saga.identity.saga_id, {})
+                    slot.values.add(found.get(slot.saga.identity.saga_id, {}))
             pending = waiting
         for slot in self._slots.values():
             self._leftover += slot.queue
@@ -232,20 +248,22 @@ class Assembly:
             self._begin(key, work)
 
     def _again(self, work: ForStart, saga_id: SagaId | None, *, same: bool) -> None:
-        """A start whose key is taken. Its own id there means: our commit in doubt had come true."""
-        result: Result
+        """A start whose key is taken. Its own id there means: our commit in doubt had come true.
+
+        A step of another saga asks who took the key, in the next batch: it was read before that.
+        """
         if saga_id is None:
             detail = f"the saga with key {work.start.key!r} was cancelled before it started"
-            result = Refused(type=ProblemType.WRONG_STATE, detail=detail)
-        elif same:
-            result = StartAnswer(saga_id, created=saga_id == work.saga_id)
-        else:
+            self._refuse_start(work, Refused(type=ProblemType.WRONG_STATE, detail=detail))
+        elif not same:
             detail = f"key {work.start.key!r} was used with another input, by saga {saga_id}"
-            result = Refused(type=ProblemType.KEY_CONFLICT, detail=detail)
-        if isinstance(result, Refused):
-            self._refuse_start(work, result)
+            self._refuse_start(work, Refused(type=ProblemType.KEY_CONFLICT, detail=detail))
+        elif work.asked is not None:
+            asked = ForSaga(saga_id=saga_id, message=Asked(asker=work.asked), handle=work.handle)
+            self._leftover.append(asked)
         else:
-            self._results.append((work, result))
+            answer = StartAnswer(saga_id, created=saga_id == work.saga_id)
+            self._results.append((work, answer))
 
     def _refuse_start(self, work: ForStart, refused: Refused) -> None:
         """Nothing was started; a step of another saga that waits for it is told so."""
@@ -271,7 +289,7 @@ class Assembly:
             asked=work.asked,
         )
         try:
-            answer = _first(work, identity, request, self._loaded.now)
+            answer = _first(work, identity, request, self._loaded.now, self._circuits.sick)
             if isinstance(answer, Decision):
                 self._dispatch(registered, answer)
         except Exception as error:
@@ -319,7 +337,8 @@ class Assembly:
             log.exception("state of saga %s cannot be read", identity.saga_id)
             self._refuse(work, ProblemType.ENGINE_FAULT, _detail(error))
             return None
-        return _Slot(registered, stored.seq, saga)
+        texts = self._loaded.remembered.get(identity.saga_id, NO_TEXTS)
+        return _Slot(registered, stored.seq, saga, values=RowValues(texts))
 
     def _refuse(self, work: ForSaga, kind: ProblemType, detail: str) -> None:
         self._results.append((work, Refused(type=kind, detail=detail)))
@@ -342,16 +361,24 @@ class Assembly:
             if isinstance(answer, Decision):
                 slot.apply(answer)
                 self._decided.append((work.message, answer))
+            elif isinstance(answer, core.ChildReply):
+                self._messages.append(self._dispatcher.reply(answer))
+                answer = Replied()
             self._results.append((work, answer))
             if work.due is not None:
                 self._woken.append((work.due, slot))
         return frozenset()
 
-    def _answer(self, slot: _Slot, message: Input) -> Decision | Refused | Missing:
+    def _answer(
+        self, slot: _Slot, message: Input
+    ) -> Decision | Refused | Missing | core.ChildReply:
         """What the core says; an exception there parks this saga and nothing else."""
         plan, now = slot.registered.plan, self._loaded.now
+        if isinstance(message, Asked) and slot.saga.status in TERMINAL:
+            return core.end_of(slot.saga, message.asker, slot.values)
         try:
-            answer = core.decide(plan, slot.saga, slot.values, message, now)
+            sick = self._circuits.sick
+            answer = core.decide(plan, slot.saga, slot.values, message, now, sick)
             if isinstance(answer, Decision):
                 self._dispatch(slot.registered, answer)
         except Exception as error:
@@ -379,6 +406,7 @@ class Assembly:
             decision, self._loaded.now, events=registered.plan.events
         )
         self._messages += messages
+        self._circuits.sent(decision)
         self._bytes_left -= sum(len(m.body) for m in messages)
 
     def _write(self, slot: _Slot) -> SagaWrite:
@@ -399,11 +427,16 @@ class Assembly:
             labels={} if start is None else start.labels,
             trace_id=None if start is None else self._tracing.started(saga.identity, start.trace),
             reviews=core.review_tasks(slot.registered.plan, saga, slot.rows),
+            permits=permit_writes(slot.permits),
         )
 
 
 def _first(
-    work: ForStart, identity: Identity, request: StartRequested, now: datetime
+    work: ForStart,
+    identity: Identity,
+    request: StartRequested,
+    now: datetime,
+    sick: Mapping[str, timedelta],
 ) -> Decision | Refused:
     """The first decision of a saga, of an undo saga, or of one that never runs."""
     plan = work.registered.plan
@@ -411,7 +444,29 @@ def _first(
         return core.start_undo(plan, identity, work.undo, now)
     if work.undone:
         return core.start_undone(plan, identity, request, now)
-    return core.start(plan, identity, request, now)
+    return core.start(plan, identity, request, now, sick)
+
+
+def permit_writes(changes: Sequence[PermitChange]) -> PermitWrites:
+    """What is left of a batch's changes: what was asked for and withdrawn in it never was."""
+    if not changes:
+        return NO_PERMITS
+    asked: dict[tuple[StepPath, int], Ask] = {}
+    taken: dict[tuple[StepPath, int], None] = {}
+    returned: list[tuple[StepPath, int]] = []
+    for change in changes:
+        permit = (change.path, change.ask)
+        match change:
+            case Ask():
+                asked[permit] = change
+            case Take():
+                taken[permit] = None
+            case GiveBack() if permit in asked:
+                del asked[permit]
+            case GiveBack():
+                taken.pop(permit, None)
+                returned.append(permit)
+    return PermitWrites(tuple(asked.values()), tuple(taken), tuple(returned))
 
 
 def start_key(work: ForStart) -> StartKey:

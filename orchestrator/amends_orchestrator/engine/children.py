@@ -21,10 +21,10 @@ from amends_contracts.names import (
 )
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator import core
-from amends_orchestrator.core.children import ChildReply, reply_of
+from amends_orchestrator.core.children import ChildReply
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import Asked
-from amends_orchestrator.core.state import TERMINAL, Asker, Saga, SagaStatus
+from amends_orchestrator.core.state import Asker, Saga, SagaStatus
 from amends_orchestrator.engine.catalog import Catalog
 from amends_orchestrator.engine.ports import KnownStart, StartKey, Store, StoredSaga
 from amends_orchestrator.engine.refusals import refusal_of
@@ -103,7 +103,7 @@ class Children:
         if found.input_digest != known.input_digest:
             found.asked = order.asker
             return found  # refused by the batch: the key is another start's
-        return await self._answered(order.asker, child)
+        return _asked(order.asker, child)
 
     # --- undo-saga
 
@@ -116,7 +116,7 @@ class Children:
         if child is None:
             return await self._never_started(order)
         if child.status is not SagaStatus.COMPLETED:
-            return await self._answered(order.asker, child)
+            return _asked(order.asker, child)
         identity = child.identity
         key = StartKey(
             tenant=identity.tenant,
@@ -126,7 +126,7 @@ class Children:
         begun = (await self._store.load([], [key])).starts.get(key)
         undo = None if begun is None or begun.saga_id is None else await self._saga(begun.saga_id)
         if undo is not None:
-            return await self._answered(order.asker, undo)
+            return _asked(order.asker, undo)
         reason = f"saga {order.asker.saga_id} takes its child back"
         asked = Undo(saga_id=identity.saga_id, reason=reason, across_pivot=True)
         found = await undo_of(
@@ -157,20 +157,14 @@ class Children:
         stored = (await self._store.load([saga_id], [])).sagas.get(saga_id)
         return None if stored is None else _opened(stored)
 
-    async def _answered(self, asker: Asker, saga: Saga) -> ForSaga | ForReply:
-        """It will answer at its end; one that has ended does so now."""
-        saga_id = saga.identity.saga_id
-        if saga.status not in TERMINAL:
-            return ForSaga(saga_id=saga_id, message=Asked(asker=asker))
-        output: Json = None
-        if asker.op is Op.ACTION and saga.state.output_seq:
-            seq = saga.state.output_seq
-            output = (await self._store.values([(saga_id, seq)]))[saga_id][seq].get("output")
-        return _told(reply_of(saga, asker, output))
-
 
 def _opened(stored: StoredSaga) -> Saga:
     return core.from_stored(stored.identity, stored.seq, stored.status, stored.state)
+
+
+def _asked(asker: Asker, saga: Saga) -> ForSaga:
+    """It answers at its end; one that has ended by the batch, in the batch."""
+    return ForSaga(saga_id=saga.identity.saga_id, message=Asked(asker=asker))
 
 
 def _told(reply: ChildReply) -> ForReply:

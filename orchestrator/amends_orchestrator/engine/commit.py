@@ -18,6 +18,7 @@ from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import Returned
 from amends_orchestrator.engine.batch import Assembled, Assembly, fault_of, start_key
 from amends_orchestrator.engine.catalog import Catalog
+from amends_orchestrator.engine.circuits import Circuits
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.ids import uuid7
@@ -75,6 +76,7 @@ class Committer:
         *,
         bytes_max: int,
         partitions: Callable[[], Sequence[int]],
+        circuits: Circuits,
         new_id: Callable[[], UUID] = uuid7,
     ) -> None:
         self._orchestrator = orchestrator
@@ -86,6 +88,7 @@ class Committer:
         self._counters = counters
         self._bytes_max = bytes_max
         self._partitions = partitions
+        self._circuits = circuits
         self._new_id = new_id
         self.doubted = False
         """A call was in doubt since this was last reset: outbox rows may be there unseen."""
@@ -156,6 +159,7 @@ class Committer:
             loaded,
             bytes_max=self._bytes_max,
             partitions=self._partitions(),
+            circuits=self._circuits.view(),
         )
         await assembly.decide(works)
         outbox_id = self._new_id()

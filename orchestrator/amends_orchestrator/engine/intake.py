@@ -17,13 +17,20 @@ from typing import Final
 from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
+from amends_orchestrator.engine.circuits import Circuits
 from amends_orchestrator.engine.commit import Committer, Durable, Settlements
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.edge import Edge, Reading
+from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
-from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable, Transport
+from amends_orchestrator.engine.ports import (
+    Clock,
+    Store,
+    StoreUnavailable,
+    Transport,
+)
 from amends_orchestrator.engine.relay import Relay
 from amends_orchestrator.engine.signals import Signals
 from amends_orchestrator.engine.tasks import Tasks
@@ -75,9 +82,13 @@ class Intake:
         relay: Relay,
         holdings: Holdings,
         signals: Signals,
+        granting: Granting,
+        circuits: Circuits,
     ) -> None:
         self._store = store
         self._transport = transport
+        self._granting = granting
+        self._circuits = circuits
         self._edge = edge
         self._committer = committer
         self._dispatcher = dispatcher
@@ -160,10 +171,13 @@ class Intake:
         self._counters.commands += len(assembled.messages)
         if (batch := assembled.batch) is not None:
             self._relay.settle(Settlements(batch.outbox_settled, batch.outbox_rewritten))
+            if batch.permits:
+                self._granting.look()
         if assembled.messages:
             self._relay.accept(durable.outbox_id, assembled.messages, published=durable.found)
         for message, decision in assembled.decided:
             self._tracing.decided(decision.saga.identity, message, decision, assembled.now)
+            self._circuits.decided(message, decision)
         tags: list[DeliveryTag] = []
         for work, result in assembled.results:
             self._tell(work, result)
@@ -233,6 +247,7 @@ class Intake:
             return False
         if reading.hello is not None:
             self._edge.learn(reading.hello)
+            self._circuits.heard(reading.hello.service)
             self._tasks.begin(self._quietly(partial(self._store.keep_hello, reading.hello)))
         return not reading.works
 

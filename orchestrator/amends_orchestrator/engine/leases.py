@@ -14,10 +14,12 @@ from uuid import UUID
 
 from amends_contracts.topology import Topology
 from amends_orchestrator.engine.commit import Committer
+from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.inbox import Inbox
 from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable, Tick, Transport
 from amends_orchestrator.engine.relay import Relay
+from amends_orchestrator.engine.scheduling import Scheduler
 from amends_orchestrator.engine.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ class Leases:
         tasks: Tasks,
         inbox: Inbox,
         holdings: Holdings,
+        granting: Granting,
+        scheduler: Scheduler,
         boundary: asyncio.Lock,
         lease_s: float,
         prefetch: int,
@@ -61,6 +65,8 @@ class Leases:
         self._prefetch = prefetch
         self._inbox = inbox
         self._holdings = holdings
+        self._granting = granting
+        self._scheduler = scheduler
         self._owning = asyncio.Lock()
         """One at a time changes what is consumed: a tick, a lapse, the end."""
         self._lapse: asyncio.TimerHandle | None = None
@@ -124,6 +130,10 @@ class Leases:
         self._renewed(asked_at)
         self._holdings.partitions = tick.partitions
         self._wake(tick)
+        if tick.permits:
+            self._granting.look()
+        if tick.schedules:
+            self._scheduler.look()
         self._latest = tick
         self._ticked.set()
 

@@ -6,7 +6,7 @@ group: when one dies, the whole process says so and ends, rather than going on w
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -18,20 +18,26 @@ from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Decision, Refused
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.inputs import Input
+from amends_orchestrator.core.plan import Plan
+from amends_orchestrator.core.state import Identity
 from amends_orchestrator.engine.catalog import Catalog
+from amends_orchestrator.engine.circuits import Circuit, Circuits
+from amends_orchestrator.engine.circuits import State as CircuitState
 from amends_orchestrator.engine.clock import SystemClock
 from amends_orchestrator.engine.commit import Committer
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
 from amends_orchestrator.engine.edge import Edge, PrincipalOf
+from amends_orchestrator.engine.granting import Granting
 from amends_orchestrator.engine.holdings import Holdings
 from amends_orchestrator.engine.ids import uuid7
 from amends_orchestrator.engine.inbox import Inbox
 from amends_orchestrator.engine.intake import Intake, Pace
 from amends_orchestrator.engine.leases import Leases
-from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable, Transport
+from amends_orchestrator.engine.ports import CircuitWrite, Clock, Store, StoreUnavailable, Transport
 from amends_orchestrator.engine.relay import Relay
 from amends_orchestrator.engine.reviews import decision_of
+from amends_orchestrator.engine.scheduling import Scheduler
 from amends_orchestrator.engine.signals import Signals
 from amends_orchestrator.engine.tasks import Tasks
 from amends_orchestrator.engine.tokens import Tokens
@@ -97,6 +103,8 @@ class _Running:
     leases: Leases
     relay: Relay
     signals: Signals
+    granting: Granting
+    scheduler: Scheduler
 
 
 class Orchestrator:
@@ -154,6 +162,8 @@ class Orchestrator:
                     tasks.begin(running.intake.run(), "intake")
                     tasks.begin(running.leases.run(), "leases")
                     tasks.begin(running.leases.follow(), "partitions")
+                    tasks.begin(running.granting.run(), "permits")
+                    tasks.begin(running.scheduler.run(), "schedules")
                     tasks.begin(self._learn(), "hellos")
                     tasks.begin(running.signals.run(), "signals")
                     self._running = running
@@ -216,6 +226,11 @@ class Orchestrator:
     def _assemble(self, tasks: Tasks) -> _Running:
         settings, clock = self._settings, self._clock
         inbox, holdings = Inbox(), Holdings(clock)
+        granting = Granting(self._store, clock, inbox)
+        scheduler = Scheduler(self._store, holdings, self.start)
+        circuits = Circuits(
+            clock.monotonic, settings.circuit_failures, self._plan_of, self._show_circuit(tasks)
+        )
         committer = Committer(
             self.id,
             self._store,
@@ -226,6 +241,7 @@ class Orchestrator:
             self.counters,
             bytes_max=settings.batch_bytes_max,
             partitions=holdings.for_starts,
+            circuits=circuits,
         )
         relay = Relay(
             self._transport,
@@ -253,6 +269,8 @@ class Orchestrator:
             relay=relay,
             holdings=holdings,
             signals=signals,
+            granting=granting,
+            circuits=circuits,
         )
         leases = Leases(
             self.id,
@@ -265,11 +283,45 @@ class Orchestrator:
             tasks=tasks,
             inbox=inbox,
             holdings=holdings,
+            granting=granting,
+            scheduler=scheduler,
             boundary=intake.boundary,
             lease_s=settings.lease_s,
             prefetch=settings.prefetch,
         )
-        return _Running(inbox, holdings, intake, leases, relay, signals)
+        return _Running(inbox, holdings, intake, leases, relay, signals, granting, scheduler)
+
+    def _plan_of(self, identity: Identity) -> Plan | None:
+        registered = self.catalog.known(identity.definition, identity.version)
+        return None if registered is None else registered.plan
+
+    def _show_circuit(self, tasks: Tasks) -> Callable[[Circuit], None]:
+        """Say in the table, for people, what became of a circuit."""
+
+        async def keep(shown: CircuitWrite) -> None:
+            try:
+                await self._store.keep_circuit(self.id, shown)
+            except StoreUnavailable as away:
+                log.info("circuit of %s not shown: %s", shown.service, away)
+
+        def changed(circuit: Circuit) -> None:
+            closed = circuit.state is CircuitState.CLOSED
+            log.log(
+                logging.INFO if closed else logging.WARNING,
+                "circuit of %s is %s",
+                circuit.service,
+                circuit.state,
+            )
+            shown = CircuitWrite(
+                service=circuit.service,
+                state=circuit.state.value,
+                bad=circuit.bad(),
+                looked_at=len(circuit.lately),
+                pause_s=circuit.pause_s,
+            )
+            tasks.begin(keep(shown))
+
+        return changed
 
     # --- what others ask -----------------------------------------------------------------------
 

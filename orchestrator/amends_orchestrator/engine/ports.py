@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag, PublishResult
 from amends_contracts.messages import CommandInfo, Hello, Json
-from amends_contracts.names import SagaId
-from amends_orchestrator.core.decision import JournalRow
+from amends_contracts.names import SagaId, StepPath
+from amends_orchestrator.core.decision import Ask, JournalRow
 from amends_orchestrator.core.review_tasks import ReviewTask
 from amends_orchestrator.core.state import Identity, SagaStatus
 
@@ -58,6 +58,23 @@ class Loaded:
     """`clock_timestamp()` of the database: the batch's only time."""
     sagas: Mapping[SagaId, StoredSaga]
     starts: Mapping[StartKey, KnownStart]
+    remembered: Mapping[SagaId, Mapping[int, str]] = field(
+        default_factory=dict[SagaId, Mapping[int, str]]
+    )
+    """JSON texts of journal rows, by seq, that the store has at hand; it need not have any."""
+
+
+@dataclass(frozen=True, slots=True)
+class PermitWrites:
+    """What becomes of a saga's permits in a batch; each by step and journal row of the request."""
+
+    asked: tuple[Ask, ...] = ()
+    taken: tuple[tuple[StepPath, int], ...] = ()
+    returned: tuple[tuple[StepPath, int], ...] = ()
+    """Given back, or withdrawn while they waited."""
+
+
+NO_PERMITS = PermitWrites()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +97,7 @@ class SagaWrite:
     trace_id: str | None = None
     reviews: tuple[ReviewTask, ...] = ()
     """Reviews that these rows ask for or change."""
+    permits: PermitWrites = NO_PERMITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +121,11 @@ class Batch:
     """Own outbox rows all of whose messages are confirmed or returned: deleted."""
     outbox_rewritten: tuple[OutboxWrite, ...] = ()
     """Own outbox rows of which only these messages are still open."""
+
+    @property
+    def permits(self) -> bool:
+        """Whether a saga of it asks for a permit, takes one or gives one back."""
+        return any(write.permits is not NO_PERMITS for write in self.sagas)
 
 
 class Conflict(Exception):
@@ -141,6 +164,100 @@ class Tick:
     """At most `limit`, earliest first, of owned partitions."""
     next_wake: datetime | None
     """Earliest `wake_at` not yet due of owned partitions; None if there is none."""
+    permits: bool = False
+    """Whether somebody waits for a permit, or has not heard of a grant."""
+    schedules: bool = False
+    """Whether a schedule is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A permit that is granted and not taken yet: its saga is to be told."""
+
+    saga_id: SagaId
+    step: StepPath
+    ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A queue for permits: those of one key."""
+
+    pool: str
+    tenant: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grants:
+    """What one look at the queues found."""
+
+    now: datetime
+    granted: tuple[Grant, ...]
+    """Those of this look, and earlier ones that nobody took within `unheard_s`."""
+    next_at: datetime | None
+    """When the earliest rate lets the next one through; None where no rate holds anybody."""
+    last: Lane | None
+    """Where the next look begins; None: all queues were looked at."""
+    busy: bool = False
+    """Somebody else was granting, so nothing was; what is free may have gone unseen: look again."""
+
+
+CatchUp = Literal["none", "last", "all"]
+"""What is started of the times that a schedule missed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A row of table `schedule`."""
+
+    tenant: str
+    name: str
+    definition: str
+    version: int | None
+    """None: the newest at that time."""
+    cron: str
+    zone: str
+    input: Json
+    labels: Mapping[str, str]
+    catch_up: CatchUp
+    catch_up_max: int
+    added_by: str
+    added_at: datetime
+    next_at: datetime
+    """The earliest time for which it has not been looked at."""
+    last_at: datetime | None = None
+    """The latest time for which it started a saga, or tried to."""
+    last_saga_id: SagaId | None = None
+    last_problem: str | None = None
+    """Why the latest start was refused, if it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleMove:
+    """A schedule that was looked at; holds only where its `next_at` is still the one `seen`."""
+
+    tenant: str
+    name: str
+    seen: datetime
+    next_at: datetime
+    last_at: datetime | None
+    """None: as it was."""
+    last_saga_id: SagaId | None
+    last_problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitWrite:
+    """What an orchestrator thinks of a participant; `closed` is nothing to be shown."""
+
+    service: str
+    state: str
+    """`open`, `half_open` or `closed`."""
+    bad: int
+    """Of the `looked_at` latest outcomes."""
+    looked_at: int
+    pause_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +339,20 @@ class Store(Protocol):
         """Renew the lease, take free partitions up to a fair share, and find what is due."""
         ...
 
+    async def grant(
+        self, after: Lane | None, *, lanes: int, limit: int, unheard_s: float
+    ) -> Grants:
+        """Grant what is free, at most `limit`, in the first `lanes` queues after `after`.
+
+        Keys of a pool take turns; of a key who asked first. Any orchestrator may look at any time:
+        no place is given twice. Only running sagas are granted anything.
+        """
+        ...
+
+    async def return_strays(self, limit: int) -> int:
+        """Take back what sagas hold that have ended or are not there; how many that were."""
+        ...
+
     async def release(self, orchestrator: UUID, partitions: Sequence[int]) -> None:
         """Give partitions up (they are no longer consumed)."""
         ...
@@ -251,6 +382,18 @@ class Store(Protocol):
 
     async def keep_hello(self, hello: Hello) -> None:
         """Keep what a participant says of itself."""
+        ...
+
+    async def due_schedules(self, limit: int) -> tuple[datetime, Sequence[Schedule]]:
+        """The time, and schedules of all tenants whose `next_at` has come."""
+        ...
+
+    async def move_schedule(self, move: ScheduleMove) -> None:
+        """On to its next time, unless somebody else was there since it was seen."""
+        ...
+
+    async def keep_circuit(self, orchestrator: UUID, circuit: CircuitWrite) -> None:
+        """Show what this orchestrator thinks of a participant."""
         ...
 
     async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:

@@ -30,7 +30,7 @@ class Program:
 
     name: str
     command: Sequence[str]
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     folder: Path  # working directory
     log: Path
     user: tuple[int, int] | None = None  # uid and gid; None: as ourselves

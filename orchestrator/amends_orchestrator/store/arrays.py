@@ -11,12 +11,19 @@ from pydantic_core import to_json
 from amends_contracts.messages import Json
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.state import TERMINAL
-from amends_orchestrator.engine.ports import BadData, Batch, OutboxWrite, SagaWrite, StartKey
+from amends_orchestrator.engine.ports import (
+    NO_PERMITS,
+    BadData,
+    Batch,
+    OutboxWrite,
+    SagaWrite,
+    StartKey,
+)
 from amends_orchestrator.store.review_arrays import review_arrays
 
 
 def batch_arrays(batch: Batch) -> dict[str, Any]:
-    """Every parameter of `commit_batch`, and those of `commit_reviews` where there are any."""
+    """Every parameter of `commit_batch`, and of its part for reviews where there are any."""
     for write in batch.sagas:
         check(write)
     rows = [(write.identity.saga_id, row) for write in batch.sagas for row in write.rows]
@@ -124,6 +131,37 @@ def _labels(writes: Sequence[SagaWrite]) -> dict[str, Any]:
         "label_name": [name for _, name, _ in pairs],
         "label_value": [value for _, _, value in pairs],
         "label_saga_id": [identity.saga_id for identity, _, _ in pairs],
+    }
+
+
+def permit_arrays(batch: Batch) -> dict[str, Any]:
+    """Those that `commit_batch_with_permits` has besides."""
+    writes = [write for write in batch.sagas if write.permits is not NO_PERMITS]
+    asked = [(w.identity, ask) for w in writes for ask in w.permits.asked]
+    taken = [(w.identity.saga_id, *permit) for w in writes for permit in w.permits.taken]
+    returned = [(w.identity.saga_id, *permit) for w in writes for permit in w.permits.returned]
+    return {
+        "ask_saga_id": [identity.saga_id for identity, _ in asked],
+        "ask_step": [ask.path for _, ask in asked],
+        "ask_ask": [ask.ask for _, ask in asked],
+        "ask_pool": [ask.pool for _, ask in asked],
+        "ask_tenant": [identity.tenant for identity, _ in asked],
+        "ask_key": [ask.key for _, ask in asked],
+        "ask_asked_at": [ask.since for _, ask in asked],
+        "ask_concurrency": [ask.concurrency for _, ask in asked],
+        "ask_rate_count": [ask.rate_count for _, ask in asked],
+        "ask_rate_per_s": [ask.rate_per_s for _, ask in asked],
+        "ask_total": [ask.total for _, ask in asked],
+        **_triples("taken", taken),
+        **_triples("returned", returned),
+    }
+
+
+def _triples(name: str, permits: Sequence[tuple[str, str, int]]) -> dict[str, Any]:
+    return {
+        f"{name}_saga_id": [saga_id for saga_id, _, _ in permits],
+        f"{name}_step": [step for _, step, _ in permits],
+        f"{name}_ask": [ask for _, _, ask in permits],
     }
 
 

@@ -16,25 +16,31 @@ from amends_contracts.names import STEP_PATH_BYTES_MAX, SagaId
 from amends_contracts.topology import PARTITIONS_DEFAULT
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.review_tasks import ReviewTask
-from amends_orchestrator.core.state import TERMINAL
+from amends_orchestrator.core.state import TERMINAL, SagaStatus
 from amends_orchestrator.engine.ports import (
     BadData,
     Batch,
+    CircuitWrite,
     Conflict,
     Due,
     EarlySignal,
+    Grants,
     Kept,
     KnownStart,
+    Lane,
     Loaded,
     OutboxWrite,
     ReadySignal,
     SagaWrite,
+    Schedule,
+    ScheduleMove,
     SettledSignal,
     StartKey,
     StoredSaga,
     Tick,
 )
 from amends_orchestrator.store.arrays import check
+from amends_orchestrator.store.memory_permits import MemoryPermits
 from amends_orchestrator.store.memory_signals import MemorySignals
 
 START_KEY_BYTES_MAX = 1024
@@ -75,6 +81,13 @@ class MemoryStore:
     said: dict[tuple[str, str], Hello] = field(default_factory=dict[tuple[str, str], Hello])
     definitions: dict[tuple[str, int], Json] = field(default_factory=dict[tuple[str, int], Json])
     retired: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    circuits: dict[tuple[UUID, str], CircuitWrite] = field(
+        default_factory=dict[tuple[UUID, str], CircuitWrite]
+    )
+    schedules: dict[tuple[str, str], Schedule] = field(
+        default_factory=dict[tuple[str, str], Schedule]
+    )
+    permits: MemoryPermits = field(default_factory=MemoryPermits)
     _leases: dict[UUID, _Lease] = field(default_factory=dict[UUID, _Lease])
     _owners: dict[int, UUID] = field(default_factory=dict[int, UUID])
 
@@ -156,6 +169,7 @@ class MemoryStore:
             started_at=before.started_at if before else write.rows[0].at,
             ended_at=(before and before.ended_at) or (write.rows[-1].at if ended else None),
         )
+        self.permits.write(write, self.clock())
         rows = self.journal.setdefault(saga_id, [])
         rows += [replace(row, data=_copy(row.data)) for row in write.rows]
         for task in write.reviews:
@@ -173,6 +187,31 @@ class MemoryStore:
             task = replace(task, request=before.request, shown_seq=shown, decided_at=decided_at)
         if task.request is not None:
             self.reviews[at] = task
+
+    async def grant(
+        self, after: Lane | None, *, lanes: int, limit: int, unheard_s: float
+    ) -> Grants:
+        """Grant what is free, at most `limit`, in the first `lanes` queues after `after`."""
+        return self.permits.grant(
+            after,
+            lanes=lanes,
+            limit=limit,
+            unheard=timedelta(seconds=unheard_s),
+            now=self.clock(),
+            runs=self._runs,
+        )
+
+    def _runs(self, saga_id: SagaId) -> bool:
+        saga = self.sagas.get(saga_id)
+        return saga is not None and saga.stored.status is SagaStatus.RUNNING
+
+    async def return_strays(self, limit: int) -> int:
+        """Take back what sagas hold that have ended or are not there; how many that were."""
+        return self.permits.return_strays(limit, self.clock(), self._lives)
+
+    def _lives(self, saga_id: SagaId) -> bool:
+        saga = self.sagas.get(saga_id)
+        return saga is not None and saga.stored.wake_at is not None
 
     async def committed(self, outbox_id: UUID) -> bool:
         """Whether this outbox row is there."""
@@ -222,6 +261,8 @@ class MemoryStore:
             owned=owned,
             due=tuple(w for w in waiting if w.wake_at <= now)[:limit],
             next_wake=next((w.wake_at for w in waiting if w.wake_at > now), None),
+            permits=self.permits.waited_for(),
+            schedules=any(s.next_at <= now for s in self.schedules.values()),
         )
 
     def _claim(self, orchestrator: UUID, share: int, now: datetime) -> None:
@@ -299,6 +340,30 @@ class MemoryStore:
         """Keep what a participant says of itself."""
         self.said.pop((hello.service, hello.instance), None)
         self.said[hello.service, hello.instance] = hello
+
+    async def due_schedules(self, limit: int) -> tuple[datetime, Sequence[Schedule]]:
+        """The time, and schedules of all tenants whose `next_at` has come."""
+        now = self.clock()
+        due = [s for s in self.schedules.values() if s.next_at <= now]
+        return now, sorted(due, key=lambda s: s.next_at)[:limit]
+
+    async def move_schedule(self, move: ScheduleMove) -> None:
+        """On to its next time, unless somebody else was there since it was seen."""
+        there = self.schedules.get((move.tenant, move.name))
+        if there is not None and there.next_at == move.seen:
+            self.schedules[move.tenant, move.name] = replace(
+                there,
+                next_at=move.next_at,
+                last_at=move.last_at or there.last_at,
+                last_saga_id=move.last_saga_id or there.last_saga_id,
+                last_problem=move.last_problem,
+            )
+
+    async def keep_circuit(self, orchestrator: UUID, circuit: CircuitWrite) -> None:
+        """Show what this orchestrator thinks of a participant."""
+        self.circuits[orchestrator, circuit.service] = circuit
+        if circuit.state == "closed":
+            del self.circuits[orchestrator, circuit.service]
 
     async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:
         """What participants' instances say of their commands, oldest first."""

@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -19,17 +19,23 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from amends_contracts.messages import CommandInfo, Hello, Json
-from amends_contracts.names import SagaId
-from amends_orchestrator.core.state import Identity, SagaStatus
+from amends_contracts.names import SagaId, StepPath
+from amends_orchestrator.core.state import TERMINAL, Identity, SagaStatus
 from amends_orchestrator.engine.ports import (
     Batch,
+    CircuitWrite,
     Due,
     EarlySignal,
+    Grant,
+    Grants,
     Kept,
     KnownStart,
+    Lane,
     Loaded,
     OutboxWrite,
     ReadySignal,
+    Schedule,
+    ScheduleMove,
     SettledSignal,
     StartKey,
     StoredSaga,
@@ -37,13 +43,17 @@ from amends_orchestrator.engine.ports import (
     Tick,
 )
 from amends_orchestrator.store import opening, queries, signals
-from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays
+from amends_orchestrator.store.arrays import batch_arrays, dump, outbox_arrays, permit_arrays
 from amends_orchestrator.store.database import Database, close_engine, open_engine
 from amends_orchestrator.store.hello import commands_from_json, commands_to_json
+from amends_orchestrator.store.recent import RecentRows
+from amends_orchestrator.store.schedules import schedule_of
 
 HOT: Final = queries.load("hot")
 LEASE: Final = queries.load("lease")
 ADMIN: Final = queries.load("admin")
+PERMITS: Final = queries.load("permits")
+SCHEDULES: Final = queries.load("schedules")
 UNREACHABLE: Final = (
     OSError,  # a timeout is one, too
     asyncpg.PostgresError,
@@ -59,6 +69,7 @@ class PostgresStore:
     def __init__(self, engine: AsyncEngine, *, query_timeout_s: float = 10.0) -> None:
         self.engine = engine
         self._database = Database(engine, query_timeout_s=query_timeout_s)
+        self._recent = RecentRows()
 
     @classmethod
     async def open(
@@ -96,8 +107,8 @@ class PostgresStore:
 
     async def load(self, sagas: Sequence[SagaId], starts: Sequence[StartKey]) -> Loaded:
         """The sagas (also those that have ended) and the taken start keys among those asked for."""
-        rows = await self._database.fetch(
-            HOT["load"],
+        rows = await self._hot(
+            "load",
             sagas=sagas,
             tenants=[s.tenant for s in starts],
             definitions=[s.definition for s in starts],
@@ -116,14 +127,16 @@ class PostgresStore:
             else:
                 assert saga_id is not None
                 found[saga_id] = _stored(saga_id, row)
-        return Loaded(now=rows[0]["now"], sagas=found, starts=taken)
+        return Loaded(
+            now=rows[0]["now"], sagas=found, starts=taken, remembered=self._recent.of(found)
+        )
 
     async def values(
         self, wanted: Sequence[tuple[SagaId, int]]
     ) -> Mapping[SagaId, Mapping[int, Json]]:
         """`data` of journal rows, by saga and seq."""
-        rows = await self._database.fetch(
-            HOT["journal_values"],
+        rows = await self._hot(
+            "journal_values",
             sagas=[saga_id for saga_id, _ in wanted],
             seqs=[seq for _, seq in wanted],
         )
@@ -134,9 +147,22 @@ class PostgresStore:
 
     async def commit(self, batch: Batch) -> None:
         """All or nothing."""
-        reviews = any(write.reviews for write in batch.sagas)
-        query = HOT["commit_reviews" if reviews else "commit_batch"]
-        await self._database.fetch(query, **batch_arrays(batch))
+        arrays, parts = batch_arrays(batch), ""
+        if any(write.reviews for write in batch.sagas):
+            parts += "_reviews"
+        if batch.permits:
+            arrays |= permit_arrays(batch)
+            parts += "_permits"
+        await self._hot(f"commit_batch_with{parts}" if parts else "commit_batch", **arrays)
+        self._recent.keep(arrays["row_saga_id"], arrays["row_seq"], arrays["row_data"])
+        self._recent.forget(w.identity.saga_id for w in batch.sagas if w.status in TERMINAL)
+
+    async def _hot(self, name: str, **given: Any) -> Sequence[asyncpg.Record]:
+        try:
+            return await self._database.fetch(HOT[name], **given)
+        except StoreUnavailable:
+            self._recent.clear()
+            raise
 
     async def committed(self, outbox_id: UUID) -> bool:
         """After a commit in doubt: whether its outbox row is there."""
@@ -189,7 +215,37 @@ class PostgresStore:
             owned=frozenset(row["owned"]),
             due=tuple(Due(saga_id=SagaId(str(i)), seq=s, wake_at=w) for i, s, w in due),
             next_wake=row["next_wake"],
+            permits=row["permits"],
+            schedules=row["schedules"],
         )
+
+    async def grant(
+        self, after: Lane | None, *, lanes: int, limit: int, unheard_s: float
+    ) -> Grants:
+        """Grant what is free, at most `limit`, in the first `lanes` queues after `after`."""
+        begin = after or Lane("", "", "")
+        row = await self._database.row(
+            PERMITS["grant_permits"],
+            pool=begin.pool,
+            tenant=begin.tenant,
+            key=begin.key,
+            lanes=lanes,
+            limit=limit,
+            unheard_s=unheard_s,
+        )
+        assert row is not None
+        found = zip(row["saga_id"], row["step"], row["ask"], strict=True)
+        return Grants(
+            now=row["now"],
+            granted=tuple(Grant(SagaId(str(i)), StepPath(step), ask) for i, step, ask in found),
+            next_at=row["next_at"],
+            last=None if row["last"] is None else Lane(*row["last"]),
+            busy=row["busy"],
+        )
+
+    async def return_strays(self, limit: int) -> int:
+        """Take back what sagas hold that have ended or are not there; how many that were."""
+        return len(await self._database.fetch(PERMITS["return_strays"], limit=limit))
 
     async def release(self, orchestrator: UUID, partitions: Sequence[int]) -> None:
         """Give partitions up (they are no longer consumed)."""
@@ -245,6 +301,38 @@ class PostgresStore:
             horizon=hello.horizon,
             accepts=sorted(hello.accepts),
             commands=dump(commands_to_json(hello.commands)),
+        )
+
+    async def due_schedules(self, limit: int) -> tuple[datetime, Sequence[Schedule]]:
+        """The time, and schedules of all tenants whose `next_at` has come."""
+        rows = await self._database.fetch(SCHEDULES["due_schedules"], limit=limit)
+        if not rows:
+            return (await self.load([], [])).now, ()
+        return rows[0]["now"], [schedule_of(row) for row in rows]
+
+    async def move_schedule(self, move: ScheduleMove) -> None:
+        """On to its next time, unless somebody else was there since it was seen."""
+        await self._database.fetch(
+            SCHEDULES["move_schedule"],
+            tenant=move.tenant,
+            name=move.name,
+            seen=move.seen,
+            next_at=move.next_at,
+            last_at=move.last_at,
+            last_saga_id=move.last_saga_id,
+            last_problem=move.last_problem,
+        )
+
+    async def keep_circuit(self, orchestrator: UUID, circuit: CircuitWrite) -> None:
+        """Show what this orchestrator thinks of a participant."""
+        await self._database.fetch(
+            LEASE["keep_circuit"],
+            orchestrator=orchestrator,
+            service=circuit.service,
+            state=circuit.state,
+            bad=circuit.bad,
+            looked_at=circuit.looked_at,
+            pause_s=circuit.pause_s,
         )
 
     async def hellos(self) -> Sequence[Mapping[str, CommandInfo]]:

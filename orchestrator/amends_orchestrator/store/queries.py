@@ -1,19 +1,21 @@
 """The statements of `sql/*.sql`, by name. They are read there; nothing here knows what they do.
 
 A file holds statements that each begin with a line `-- name: <name>`. Parameters are written
-`:name` and become the positional ones of the driver, in the order of their first appearance. Lines
-between `-- only in <other>` and `-- end` belong to a second statement of that name, which is the
-first one with them: what few executions need costs the others nothing.
+`:name` and become the positional ones of the driver, in the order of their first appearance.
+Lines between `-- with <part>:` and `-- end` make a second statement, `<name>_with_<part>`; the
+first goes without them. Of several parts there is one with each choice, named in their order.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
+from itertools import combinations
 from typing import Any, Final
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
-_ONLY: Final = re.compile(r"^-- only in (\w+)$(.*?)^-- end$", re.MULTILINE | re.DOTALL)
+_PART: Final = re.compile(r"^-- with (\w+):\n(.*?)^-- end\n", re.MULTILINE | re.DOTALL)
 _COMMENT: Final = re.compile(r"\s*--.*$", re.MULTILINE)
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 
@@ -36,14 +38,16 @@ def parse(source: str) -> dict[str, Query]:
     pieces = _NAME.split(source)
     found: dict[str, Query] = {}
     for name, body in zip(pieces[1::2], pieces[2::2], strict=True):
-        found[name] = _query(name, _ONLY.sub("", body))
-        for other in {part[1] for part in _ONLY.finditer(body)}:
-            found[other] = _query(other, _ONLY.sub(_kept_in(other), body))
+        parts = list(dict.fromkeys(part[1] for part in _PART.finditer(body)))
+        for count in range(len(parts) + 1):
+            for chosen in combinations(parts, count):
+                whole = "_".join((name, "with", *chosen)) if chosen else name
+                found[whole] = _query(whole, _PART.sub(partial(_kept_in, chosen), body))
     return found
 
 
-def _kept_in(name: str) -> Callable[[re.Match[str]], str]:
-    return lambda part: part[2] if part[1] == name else ""
+def _kept_in(parts: tuple[str, ...], part: re.Match[str]) -> str:
+    return part[2] if part[1] in parts else ""
 
 
 def load(file: str) -> dict[str, Query]:

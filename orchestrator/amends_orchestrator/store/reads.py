@@ -122,6 +122,31 @@ class OutboxRow:
     oldest_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRow:
+    """A pool of permits for which somebody waits."""
+
+    pool: str
+    waiting: int
+    """Counted up to `COUNT_MAX`."""
+    at_work: int
+    unheard_s: float | None
+    """For how long the oldest grant, of whatever pool, has not been heard by its saga."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitRow:
+    """A participant that is held off."""
+
+    service: str
+    open: bool
+    """False: one attempt is out to see whether it answers."""
+    bad: int
+    looked_at: int
+    since_s: float
+    """Since the latest change."""
+
+
 class Reads:
     """Short reads. Every method may raise StoreUnavailable."""
 
@@ -246,6 +271,15 @@ class Reads:
         """Every partition, and how far behind it is."""
         rows = await self._database.fetch(SQL["partitions"])
         return [PartitionRow(**dict(r)) for r in rows]
+
+    async def pools(self) -> Sequence[PoolRow]:
+        """Where steps wait for permits."""
+        rows = await self._database.fetch(SQL["pools"], at_most=COUNT_MAX)
+        return [PoolRow(**dict(row)) for row in rows]
+
+    async def circuits(self) -> Sequence[CircuitRow]:
+        """Participants that are held off because they do not answer."""
+        return [CircuitRow(**dict(row)) for row in await self._database.fetch(SQL["circuits"])]
 
     async def outbox(self) -> Sequence[OutboxRow]:
         """Messages the broker has not taken, by orchestrator, longest waiting first."""

@@ -10,7 +10,7 @@ from amends_orchestrator.engine.ports import SagaWrite
 
 
 def review_arrays(writes: Sequence[SagaWrite]) -> dict[str, Any]:
-    """Every parameter that `commit_reviews` has besides; none where nothing is reviewed."""
+    """Those that `commit_batch_with_reviews` has besides; none where nothing is reviewed."""
     if not writes:
         return {}
     tasks = [(write, task) for write in writes for task in write.reviews]

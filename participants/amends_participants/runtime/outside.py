@@ -53,7 +53,9 @@ class Job:
     look: bool = False
     """Look first whether it is there."""
     revived: Revival | None = None
-    """Set when another process began it."""
+    """Set when another process took it on."""
+    begun: bool = False
+    """That process had begun it."""
 
     @property
     def key(self) -> Key:
@@ -85,7 +87,7 @@ async def work(
     scope: Scope, job: Job, *, trace: Trace | None = None, progress: Progress | None = None
 ) -> Reply | None:
     """Run the handler and settle; None: another instance has taken over."""
-    effect = effect_of(job.command, progress)
+    effect = replace(effect_of(job.command, progress), begun_before=job.begun)
     try:
         if job.revived is Revival.GIVE_UP:
             answer = CRASHED
@@ -96,7 +98,7 @@ async def work(
         else:
             answer = await _undo(scope, job, effect)
     except Ended as ended:
-        answer = ended.answer
+        answer = replace(ended.answer, usage=effect.usage)
     return await transact_surely(scope, lambda tx: _settle(scope, tx, job, answer, trace))
 
 
@@ -152,7 +154,7 @@ async def _revived(scope: Scope, tx: AsyncConnection, dead: DeadIntent) -> Job |
     )
     if way is Revival.RUN and not dead.started:
         await store.start_intent(tx, dead.key, scope.instance)
-    return Job(registration, command, look=way is Revival.LOOK, revived=way)
+    return Job(registration, command, look=way is Revival.LOOK, revived=way, begun=dead.started)
 
 
 async def _begin_action(

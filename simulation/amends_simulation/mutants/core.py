@@ -173,7 +173,7 @@ def attempt_restarted() -> Sequence[Patch]:
     def dispatch(work: Any, node: Any, path: Any) -> None:
         step = work.draft.steps.get(path)
         if step is not None:
-            work.draft.steps[path] = replace(step, action=replace(step.action, attempt=0))
+            work.draft.steps[path] = step._replace(action=step.action._replace(attempt=0))
         original(work, node, path)
 
     return [(FORWARD, "dispatch", dispatch)]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from amends_contracts.amqp import PublishResult
+from amends_orchestrator.core.decision import GiveBack
 from amends_orchestrator.engine.ports import Conflict, StoreUnavailable
 from amends_simulation.mutants.table import Patch, answers, answers_later, mutant, real
 
@@ -17,6 +18,8 @@ LEASES: Final = "amends_orchestrator.engine.leases:Leases"
 TOKENS: Final = "amends_orchestrator.engine.tokens:Tokens"
 ASSEMBLY: Final = "amends_orchestrator.engine.batch:Assembly"
 DECIDE: Final = "amends_orchestrator.core.decide"
+USED: Final = "amends_orchestrator.store.memory_permits:_Used"
+BATCH: Final = "amends_orchestrator.engine.batch"
 BATCH_CORE: Final = "amends_orchestrator.core"
 
 
@@ -194,3 +197,26 @@ def state_loses_a_member() -> Sequence[Patch]:
         return data
 
     return [(BATCH_CORE, "state_to_json", lossy)]
+
+
+@mutant
+def limits_ignored() -> Sequence[Patch]:
+    """Whoever asks for a permit is granted one, however many are at work."""
+    original = real(USED, "__init__")
+
+    def free(self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        self.free, self.places = 99, None
+
+    return [(USED, "__init__", free)]
+
+
+@mutant
+def permit_kept() -> Sequence[Patch]:
+    """A step that is settled keeps its permit: who waits for its place waits for ever."""
+    original = real(BATCH, "permit_writes")
+
+    def kept(changes: Any) -> Any:
+        return original([change for change in changes if not isinstance(change, GiveBack)])
+
+    return [(BATCH, "permit_writes", kept)]

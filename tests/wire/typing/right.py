@@ -35,6 +35,7 @@ undone = plan.do(
     ReserveFlight(traveller="a", to="b"),
     compensation=lambda done: ReleaseFlight(code=done.output.code),
 )
+plan.do(FindSeats(to=trip.to), limit=plan.limit(key=trip.to, rate=(10, "1m"), total=2))
 with plan.choice() as c:
     with c.when(plan.all(trip.vip, trip.nights > 3)):
         plan.wait("1h")

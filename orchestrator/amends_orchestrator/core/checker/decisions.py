@@ -15,7 +15,9 @@ from amends_orchestrator.core.checker.order import plans_around, precedes
 from amends_orchestrator.core.decide import decide
 from amends_orchestrator.core.decision import Decision
 from amends_orchestrator.core.evolve import replay
+from amends_orchestrator.core.evolve_metered import metered
 from amends_orchestrator.core.frames import frames_of
+from amends_orchestrator.core.metering import NOTHING, UNUSED, exceeded
 from amends_orchestrator.core.plan import EachNode, RepeatNode
 from amends_orchestrator.core.state import (
     TERMINAL,
@@ -274,6 +276,18 @@ def attempts_within_budget(evidence: Evidence) -> Iterator[Broken]:
                 yield _at(folded, entry, f"attempt {attempt}, {retry.max_attempts} are allowed")
             if attempt != op.attempt + 1:
                 yield _at(folded, entry, f"attempt {attempt} after attempt {op.attempt}")
+
+
+def budgets_hold(evidence: Evidence) -> Iterator[Broken]:
+    """Promise 14: after every row, what is spent and reserved is within the saga's budget."""
+    for folded in evidence.folded:
+        budget, meter = folded.past.plan.budget, UNUSED
+        for entry in folded.entries if budget is not None else ():
+            assert budget is not None
+            meter = metered(meter, entry.event)
+            over = exceeded(budget, meter, NOTHING)
+            if over is not None:
+                yield _at(folded, entry, f"the budget is passed: {over}")
 
 
 def loops_within_limits(evidence: Evidence) -> Iterator[Broken]:

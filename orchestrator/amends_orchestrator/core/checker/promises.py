@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from amends_contracts.names import ENGINE, SagaId, StepPath
-from amends_orchestrator.core.checker import decisions, effects, inputs, messages, reviews
+from amends_orchestrator.core.checker import (
+    decisions,
+    effects,
+    inputs,
+    messages,
+    places,
+    reviews,
+)
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.history import History
 from amends_orchestrator.core.plan import (
@@ -33,7 +40,7 @@ PROMISES: Final[Mapping[int, str]] = {
     11: "duplicates, reordering and delay change nothing",
     12: "no saga is silent for ever",
     13: "starts, requests and decisions are applied exactly once, or refused",
-    14: "timers are never early, attempts stay within their budget",
+    14: "timers are never early, attempts and model calls stay within their budgets",
     15: "nothing of one tenant shows or acts in another",
 }
 """The words of docs/semantics.md, shortened."""
@@ -131,6 +138,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(14, (), decisions.no_timer_is_early),
     Rule(14, (), decisions.attempts_within_budget),
     Rule(14, (), decisions.loops_within_limits),
+    Rule(14, ("commits",), places.limits_hold),
+    Rule(14, (), decisions.budgets_hold),
     Rule(15, ("committed",), messages.tenants_are_apart),
 )
 

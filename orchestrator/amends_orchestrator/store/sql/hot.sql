@@ -42,7 +42,8 @@ JOIN amends.journal AS j ON (j.saga_id, j.seq) = (wanted.saga_id, wanted.seq);
 -- three run before the other parts, so that a lost race or a repeated commit is never taken for a
 -- wrong journal row. Sagas are given in the order of their ids, keys in theirs, and so are locked
 -- in one order by everybody. `wake_at` only ever comes nearer here; it goes when the saga ends.
--- A batch that changes reviews is written by `commit_reviews`, which is the same and writes them too.
+-- Permits are asked for, taken and given back with the decision, or not at all, and reviews are
+-- written with it; a batch without any is spared that part.
 WITH changed AS (
     UPDATE amends.saga AS s
     SET seq = c.seq,
@@ -95,7 +96,7 @@ journalled AS (
         :row_attempt::integer[], :row_kind::text[], :row_step::text[], :row_data::text[]
     ) AS j (saga_id, at, seq, attempt, kind, step, data)
 ),
--- only in commit_reviews
+-- with reviews:
 asked AS (
     INSERT INTO amends.review (
         saga_id, seq, requested_at, due, decided_at, notify_at, version, shown_seq, quorum,
@@ -151,6 +152,37 @@ rewritten AS (
     WHERE o.id = ANY (:rewritten_id::uuid[]) AND o.id = r.id
       AND o.orchestrator = :orchestrator::uuid
 )
+-- with permits:
+, asked AS (
+    INSERT INTO amends.permit (saga_id, step, ask, pool, tenant, key, asked_at,
+                               concurrency, rate_count, rate_per, total)
+    SELECT a.saga_id, a.step, a.ask, a.pool, a.tenant, a.key, a.asked_at,
+           a.concurrency, a.rate_count, make_interval(secs => a.rate_per_s), a.total
+    FROM unnest(
+        :ask_saga_id::uuid[], :ask_step::text[], :ask_ask::integer[], :ask_pool::text[],
+        :ask_tenant::text[], :ask_key::text[], :ask_asked_at::timestamptz[],
+        :ask_concurrency::integer[], :ask_rate_count::integer[], :ask_rate_per_s::float8[],
+        :ask_total::integer[]
+    ) AS a (saga_id, step, ask, pool, tenant, key, asked_at,
+            concurrency, rate_count, rate_per_s, total)
+),
+taken AS (
+    UPDATE amends.permit AS p
+    SET state = 'held'
+    FROM unnest(:taken_saga_id::uuid[], :taken_step::text[], :taken_ask::integer[])
+         AS t (saga_id, step, ask)
+    WHERE (p.saga_id, p.step, p.ask) = (t.saga_id, t.step, t.ask)
+      AND p.state IS NOT DISTINCT FROM 'granted'
+),
+returned AS (
+    UPDATE amends.permit AS p
+    SET state = 'returned',
+        forget_at = GREATEST(clock_timestamp() + interval '10 s', p.granted_at + p.rate_per)
+    FROM unnest(:returned_saga_id::uuid[], :returned_step::text[], :returned_ask::integer[])
+         AS r (saga_id, step, ask)
+    WHERE (p.saga_id, p.step, p.ask) = (r.saga_id, r.step, r.ask)
+)
+-- end
 SELECT amends.fence(
     (SELECT count(*) FROM changed)
         + (SELECT count(*) FROM started) + (SELECT count(*) FROM keyed),

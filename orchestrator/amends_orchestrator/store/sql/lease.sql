@@ -84,7 +84,11 @@ SELECT clock.now, me.until, share.live, share.partitions,
             WHERE partition = owned.pp AND wake_at > clock.now
             ORDER BY wake_at
             LIMIT 1
-        ) AS next) AS next_wake
+        ) AS next) AS next_wake,
+       EXISTS (SELECT FROM amends.permit WHERE pool > '' AND state = 'waiting')
+       OR EXISTS (SELECT FROM amends.permit
+                  WHERE granted_at > '-infinity' AND state = 'granted') AS permits,
+       EXISTS (SELECT FROM amends.schedule WHERE next_at <= clock.now) AS schedules
 FROM clock, me, share;
 
 -- name: release
@@ -148,6 +152,24 @@ VALUES (:service, :instance, :sdk, :horizon, :accepts::text[], :commands::text::
 ON CONFLICT (service, instance) DO UPDATE
 SET sdk = excluded.sdk, horizon = excluded.horizon, accepts = excluded.accepts,
     commands = excluded.commands, seen_at = excluded.seen_at;
+
+-- name: keep_circuit
+-- What an orchestrator thinks of a participant, for people to see. A closed circuit is not shown,
+-- nor what an orchestrator thought that is gone.
+WITH gone AS (
+    DELETE FROM amends.circuit AS c
+    WHERE c.orchestrator = :orchestrator::uuid AND c.service = :service AND :state = 'closed'
+       OR NOT EXISTS (
+          SELECT FROM amends.orchestrator AS o
+          WHERE o.id = c.orchestrator AND o.until > clock_timestamp() - interval '1 minute')
+)
+INSERT INTO amends.circuit (service, orchestrator, state, bad, looked_at, pause_s, at)
+SELECT :service, :orchestrator::uuid, :state, :bad::integer, :looked_at::integer,
+       :pause_s::float8, clock_timestamp()
+WHERE :state <> 'closed'
+ON CONFLICT (service, orchestrator) DO UPDATE
+SET state = excluded.state, bad = excluded.bad, looked_at = excluded.looked_at,
+    pause_s = excluded.pause_s, at = excluded.at;
 
 -- name: hellos
 -- What participants say of their commands, oldest first: what an orchestrator knows of outputs.

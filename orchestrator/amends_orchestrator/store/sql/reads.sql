@@ -164,3 +164,38 @@ FROM amends.outbox AS b
 LEFT JOIN amends.orchestrator AS o ON o.id = b.orchestrator
 GROUP BY b.orchestrator
 ORDER BY min(b.at);
+
+-- name: pools
+-- Where steps wait for permits, and how many are at work: what `amends doctor` shows. Pools are
+-- found by skipping from one to the next in the index; counts stop at `at_most`.
+WITH RECURSIVE pool AS (
+    SELECT min(pool) AS name FROM amends.permit WHERE state = 'waiting' AND pool > ''
+    UNION ALL
+    SELECT (SELECT min(p.pool) FROM amends.permit AS p WHERE p.state = 'waiting' AND p.pool > o.name)
+    FROM pool AS o
+    WHERE o.name IS NOT NULL
+)
+SELECT pool.name AS pool,
+       (SELECT count(*) FROM (SELECT FROM amends.permit AS w
+                              WHERE w.pool = pool.name AND w.state = 'waiting'
+                              LIMIT :at_most::integer) AS counted) AS waiting,
+       (SELECT count(*) FROM (SELECT FROM amends.permit AS h
+                              WHERE h.pool = pool.name AND h.state IN ('granted', 'held')
+                              LIMIT :at_most::integer) AS counted) AS at_work,
+       (SELECT extract(epoch FROM clock_timestamp() - min(g.granted_at))::float8
+        FROM amends.permit AS g
+        WHERE g.granted_at > '-infinity' AND g.state = 'granted') AS unheard_s
+FROM pool
+WHERE pool.name IS NOT NULL
+ORDER BY pool.name
+LIMIT 100;
+
+-- name: circuits
+-- Participants that live orchestrators hold off, each by the worst that is thought of it.
+SELECT c.service, min(CASE c.state WHEN 'open' THEN 1 ELSE 2 END) = 1 AS open,
+       max(c.bad) AS bad, max(c.looked_at) AS looked_at,
+       extract(epoch FROM clock_timestamp() - min(c.at))::float8 AS since_s
+FROM amends.circuit AS c
+JOIN amends.orchestrator AS o ON o.id = c.orchestrator AND o.until > clock_timestamp()
+GROUP BY c.service
+ORDER BY c.service;

@@ -1,4 +1,4 @@
--- What is read of reviews, and who is told of them. Rows are written by `commit_reviews` (hot.sql).
+-- What is read of reviews, and who is told of them. Rows are written by `commit_batch` (hot.sql).
 
 -- name: list_reviews_open
 -- A page of a tenant's open reviews, longest waiting first; with `held` only those that one of
