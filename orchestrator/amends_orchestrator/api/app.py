@@ -1,7 +1,7 @@
 """The web application of one orchestrator process: REST, and whatever else is mounted beside it."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import Final
 
@@ -96,15 +96,7 @@ def create_app(
         yield
         await stop_waiting()
 
-    app = FastAPI(
-        title="Amends",
-        version=version("amends-orchestrator"),
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-        lifespan=lifespan,
-    )
+    app = _application(lifespan)
     app.state.services, app.state.guard = services, guard
     app.state.routers, app.state.stop_waiting = ROUTERS, stop_waiting
     app.add_middleware(SecurityHeaders)
@@ -125,3 +117,16 @@ def _openapi(app: FastAPI) -> Callable[[Request], Awaitable[JSONResponse]]:
         return JSONResponse(document_of(app, ROUTERS))
 
     return openapi
+
+
+def _application(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    """Without the framework's own pages."""
+    return FastAPI(
+        title="Amends",
+        version=version("amends-orchestrator"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )

@@ -24,11 +24,11 @@ from amends_orchestrator.core.plan import (
     Node,
     ParallelNode,
     RepeatNode,
-    ReviewNode,
     Sequence,
     WaitNode,
     path_of,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.retries import PROBE, attempts_left
 from amends_orchestrator.core.savepoints import undo_alternatives
 from amends_orchestrator.core.state import Doing, StepState, StepStatus

@@ -1,10 +1,11 @@
 """What facts of reviews change; a part of `evolve`."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from amends_orchestrator.core.evolve_permits import give_back
 from amends_orchestrator.core.journal_reviews import (
+    Event,
     ReviewApproved,
     ReviewDecided,
     ReviewExpired,
@@ -24,14 +25,8 @@ from amends_orchestrator.core.state import (
 if TYPE_CHECKING:
     from amends_orchestrator.core.evolve import Draft
 
-ReviewEvent: TypeAlias = (
-    ReviewRequested | ReviewDecided | ReviewExpired | ReviewApproved | StepReviewed
-)
 
-
-def apply_review(
-    draft: "Draft", event: ReviewEvent, status: StepStatus, seq: int, at: datetime
-) -> None:
+def apply_review(draft: "Draft", event: Event, status: StepStatus, seq: int, at: datetime) -> None:
     """Apply one of them; `status` is the step's after it."""
     step = draft.steps.get(event.path) or StepState(status)
     op, review = step.action, step.review

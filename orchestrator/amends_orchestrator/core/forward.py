@@ -29,11 +29,11 @@ from amends_orchestrator.core.plan import (
     Node,
     ParallelNode,
     RepeatNode,
-    ReviewNode,
     Sequence,
     WaitNode,
     path_of,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.queueing import ask as ask_permit
 from amends_orchestrator.core.queueing import hold, needs_permit
 from amends_orchestrator.core.reviewing import ask, holds_back, shown_in

@@ -14,15 +14,8 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 from amends_contracts.messages import ActionOutcome, Json
 from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import Problem
-from amends_orchestrator.core import journal_loops, journal_operator
+from amends_orchestrator.core import journal_loops, journal_operator, journal_reviews
 from amends_orchestrator.core.journal_permits import StepHeld, StepPermitted, StepQueued
-from amends_orchestrator.core.journal_reviews import (
-    ReviewApproved,
-    ReviewDecided,
-    ReviewExpired,
-    ReviewRequested,
-    StepReviewed,
-)
 from amends_orchestrator.core.journal_signals import (
     SignalReceived,
     StepAwaiting,
@@ -488,11 +481,7 @@ Event: TypeAlias = (
     | StepWithdrawn
     | SignalReceived
     | StepAdopted
-    | StepReviewed
-    | ReviewRequested
-    | ReviewDecided
-    | ReviewExpired
-    | ReviewApproved
+    | journal_reviews.Event
     | OperatorRetried
     | OperatorSkipped
     | OperatorResolved

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from amends_contracts.messages import Json
 from amends_contracts.names import StepPath
@@ -74,3 +74,6 @@ class StepReviewed:
     KIND: ClassVar = Kind.STEP_REVIEWED
     path: StepPath
     output: Json = None
+
+
+Event: TypeAlias = ReviewRequested | ReviewDecided | ReviewExpired | ReviewApproved | StepReviewed

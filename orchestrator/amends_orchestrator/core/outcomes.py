@@ -20,8 +20,8 @@ from amends_orchestrator.core.plan import (
     AlternativesNode,
     AwaitNode,
     Node,
-    ReviewNode,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.retries import PROBE, PROBE_TIMEOUT, attempts_left
 from amends_orchestrator.core.state import UNSENT, Doing, Failure, StepStatus
 from amends_orchestrator.core.work import Work, node_at, render

@@ -23,7 +23,12 @@ from amends_orchestrator.core.expressions import (
     compile_template,
 )
 from amends_orchestrator.core.metering import Amount
-from amends_orchestrator.core.plan_reviews import Review, compile_review
+from amends_orchestrator.core.plan_reviews import (
+    Review,
+    ReviewNode,
+    compile_guard,
+    compile_review,
+)
 
 STEP_NAMES: Final = frozenset({"input", "steps", "saga"})
 UNDO_NAMES: Final = STEP_NAMES | {"action"}
@@ -93,16 +98,6 @@ class ActionNode:
     reserve: Amount | None = None
     """Of metered work, the most that an attempt may use."""
     guard: Review | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ReviewNode:
-    """A person approves, rejects or edits."""
-
-    id: str
-    when: CompiledTemplate | None
-    show: CompiledTemplate
-    review: Review
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -328,7 +323,7 @@ def compile_plan(definition: Definition, expressions: Expressions) -> Plan:
         savepoints=any(place.plans for place in compiler.places.values()),
         pivots=tuple(pivots),
         awaited=frozenset(n.event for n in walk(root) if isinstance(n, AwaitNode)),
-        reviews=any(_is_reviewed(n) for n in walk(root)),
+        reviews=any(getattr(n, "guard", None) or isinstance(n, ReviewNode) for n in walk(root)),
         limited=any(isinstance(n, ActionNode) and n.limit for n in walk(root)),
     )
 
@@ -338,10 +333,6 @@ def _deadline(definition: Definition) -> timedelta | None:
     wall = None if definition.budget is None else definition.budget.wall
     known = [limit for limit in (definition.deadline, wall) if limit is not None]
     return min(known, default=None)
-
-
-def _is_reviewed(node: Node) -> bool:
-    return isinstance(node, ReviewNode) or (isinstance(node, ActionNode) and node.guard is not None)
 
 
 class _Compiler:
@@ -398,7 +389,7 @@ class _Compiler:
                 ignore = step.on_timeout == "ignore"
                 return AwaitNode(step.id, when, step.event, step.timeout, ignore)
             case document.Review():
-                return self.review(step, place.names)
+                return compile_review(step, self, place.names)
             case _:
                 raise UnsupportedKind(step.id, step.kind)
 
@@ -455,28 +446,10 @@ class _Compiler:
             pivot=step.pivot,
             undo=self.undo(step, names) if reversal is Reversal.COMPENSATABLE else None,
             compensable_for=step.compensable_for,
-            guard=None if step.review is None else self.guard(step.review, step.command, names),
+            guard=None
+            if step.review is None
+            else compile_guard(step.review, step.command, self, names),
             limit=self.limit(step, names),
-        )
-
-    def guard(self, step: document.Guard, command: str, names: frozenset[str]) -> Review:
-        names = names | UNDO_NAMES  # `action.input` is the body that waits
-        return compile_review(
-            step,
-            command,
-            lambda value: self.template(value, names),
-            lambda text: self.condition(text, names),
-        )
-
-    def review(self, step: document.Review, names: frozenset[str]) -> ReviewNode:
-        made = compile_review(
-            step,
-            step.title,
-            lambda value: self.template(value, names),
-            lambda text: self.condition(text, names),
-        )
-        return ReviewNode(
-            step.id, self.when(step.when, names), self.template(step.show, names), made
         )
 
     def limit(self, step: document.Action, names: frozenset[str]) -> LimitNode | None:

@@ -1,9 +1,8 @@
 """What the plan knows of a review: whom it asks, what it shows, and how it is decided."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol
 
 from amends_contracts import definition as document
 from amends_contracts.definition import Schema
@@ -30,27 +29,59 @@ class Review:
     """From the approval to the dispatch, at most."""
 
 
-Compile: TypeAlias = Callable[[Json], CompiledTemplate]
+@dataclass(frozen=True, slots=True, eq=False)
+class ReviewNode:
+    """A person approves, rejects or edits."""
+
+    id: str
+    when: CompiledTemplate | None
+    show: CompiledTemplate
+    review: Review
 
 
-def compile_review(
+class Compiler(Protocol):
+    """Compiles what stands in a document, for the names that exist there."""
+
+    def template(self, value: Json, names: frozenset[str]) -> CompiledTemplate:
+        """A value with templates in it."""
+        ...
+
+    def when(self, text: str | None, names: frozenset[str]) -> CompiledTemplate | None:
+        """A condition, if there is one."""
+        ...
+
+
+def compile_guard(
+    guard: document.Guard, command: str, compiler: Compiler, names: frozenset[str]
+) -> Review:
+    """The review before an action; `action.input` is the body that waits."""
+    names = names | {"action"}
+    return _review(guard, guard.title or command, compiler, names, guard.when)
+
+
+def compile_review(step: document.Review, compiler: Compiler, names: frozenset[str]) -> ReviewNode:
+    """A step of its own."""
+    review = _review(step, step.title, compiler, names, None)
+    show = compiler.template(step.show, names)
+    return ReviewNode(step.id, compiler.when(step.when, names), show, review)
+
+
+def _review(
     step: document.Review | document.Guard,
     title: str,
-    template: Compile,
-    condition: Callable[[str], CompiledTemplate],
+    compiler: Compiler,
+    names: frozenset[str],
+    when: str | None,
 ) -> Review:
-    """The review that a document describes; `title` where it gives none."""
-    guard = step if isinstance(step, document.Guard) else None
-    when = None if guard is None or guard.when is None else condition(guard.when)
     return Review(
-        when=when,
-        title=template(step.title or title),
+        when=compiler.when(when, names),
+        title=compiler.template(title, names),
         form=step.form,
-        assignees=template(list(step.assignees)),
+        assignees=compiler.template(list(step.assignees), names),
         quorum=step.quorum,
         expires=step.expires,
         on_expiry=step.on_expiry,
-        escalate_to=template(list(step.escalate_to)),
+        escalate_to=compiler.template(list(step.escalate_to), names),
         not_requester=step.not_requester,
         valid_for=step.valid_for,
     )

@@ -7,7 +7,8 @@ from datetime import datetime
 from amends_contracts.names import SagaId, StepPath
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.kinds import Kind
-from amends_orchestrator.core.plan import ActionNode, Plan, ReviewNode
+from amends_orchestrator.core.plan import ActionNode, Plan
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.reviews import ReviewStage
 from amends_orchestrator.core.state import Saga, StepState
 

@@ -16,8 +16,8 @@ from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.expressions import CompiledTemplate, ExpressionError
 from amends_orchestrator.core.inputs import ReviewDecision
 from amends_orchestrator.core.outcomes import fail
-from amends_orchestrator.core.plan import ActionNode, ReviewNode
-from amends_orchestrator.core.plan_reviews import Review
+from amends_orchestrator.core.plan import ActionNode
+from amends_orchestrator.core.plan_reviews import Review, ReviewNode
 from amends_orchestrator.core.reviews import ReviewStage, ReviewState, may_decide
 from amends_orchestrator.core.state import Doing, StepState, unpacked
 from amends_orchestrator.core.work import Work, render

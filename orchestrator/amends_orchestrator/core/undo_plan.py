@@ -16,11 +16,11 @@ from amends_orchestrator.core.plan import (
     ParallelNode,
     Plan,
     RepeatNode,
-    ReviewNode,
     Sequence,
     WaitNode,
     path_of,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.state import UNSENT, Saga, StepState, StepStatus
 
 

@@ -83,8 +83,7 @@ class _Here:
     undo_output: Schema = field(default_factory=dict[str, Any])
     lenient: bool = True
     """`action.output` may be null here."""
-    guards: bool = False
-    """It stands in the review of an action: there is no output yet."""
+    guards: bool = False  # it stands in the review of an action: there is no output yet
 
 
 class References:
@@ -154,7 +153,8 @@ class References:
                 yield from self.child(step, at, _Here(visible, own))
                 visible[step.id] = _Visible(ANYTHING, None if sure else _OUTPUT)
             case document.Review():
-                yield from self.review(step, at, _Here(visible, own))
+                yield from self.value(step.show, f"{at}/show", _Here(visible, own), ANYTHING)
+                yield from self.asked(step, at, _Here(visible, own))
                 visible[step.id] = _Visible(step.form or ANYTHING, None if sure else _OUTPUT)
             case document.Await():
                 sure = sure and step.on_timeout != "ignore"
@@ -226,7 +226,9 @@ class References:
         schema: Schema = info.input if info is not None and info.input else ANYTHING
         yield from self.value(step.input, f"{at}/input", here, schema)
         if step.review is not None:
-            yield from self.guard(step.review, f"{at}/review", here, schema)
+            own = replace(here.around, names=here.around.names | UNDO_NAMES)
+            place = _Here(here.visible, own, undo_input=schema, guards=True)
+            yield from self.asked(step.review, f"{at}/review", place)
         if step.limit is not None and step.limit.key is not None:
             yield from self.value(step.limit.key, f"{at}/limit/key", here, _KEY)
         undo = compensation_of(step, info)
@@ -254,27 +256,15 @@ class References:
         yield from self.value(step.key, f"{at}/key", here, _TEXT)
         yield from check_child_key(step.key, f"{at}/key", here.around.names)
 
-    def review(self, step: document.Review, at: str, here: _Here) -> Iterator[FieldError]:
-        """What it shows, and to whom."""
-        yield from self.value(step.show, f"{at}/show", here, ANYTHING)
-        yield from self.value(step.title, f"{at}/title", here, _TEXT)
+    def asked(
+        self, step: document.Review | document.Guard, at: str, here: _Here
+    ) -> Iterator[FieldError]:
+        """What a review shows, and to whom."""
+        if isinstance(step, document.Guard) and step.when is not None:
+            yield from self.condition(step.when, f"{at}/when", here)
+        yield from self.value(step.title or "", f"{at}/title", here, _TEXT)
         for name in ("assignees", "escalate_to"):
             yield from self.value(list(getattr(step, name)), f"{at}/{name}", here, ANYTHING)
-
-    def guard(
-        self, guard: document.Guard, at: str, here: _Here, schema: Schema
-    ) -> Iterator[FieldError]:
-        """The same in a guard, which knows the body that waits as `action.input`."""
-        names = here.around.names | UNDO_NAMES
-        place = _Here(
-            here.visible, replace(here.around, names=names), undo_input=schema, guards=True
-        )
-        if guard.when is not None:
-            yield from self.condition(guard.when, f"{at}/when", place)
-        if guard.title is not None:
-            yield from self.value(guard.title, f"{at}/title", place, _TEXT)
-        for name in ("assignees", "escalate_to"):
-            yield from self.value(list(getattr(guard, name)), f"{at}/{name}", place, ANYTHING)
 
     # --- values
 

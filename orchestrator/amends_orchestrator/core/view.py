@@ -23,14 +23,14 @@ from amends_orchestrator.core.plan import (
     Node,
     Plan,
     RepeatNode,
-    ReviewNode,
     WaitNode,
     children,
     path_of,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.state import Asker, Doing, Saga, StepState, StepStatus
-from amends_orchestrator.core.view_frames import kind_of, shortened
-from amends_orchestrator.core.view_reviews import review_of, waits_for
+from amends_orchestrator.core.view_frames import BEGINS, OUTPUTS, kind_of, shortened
+from amends_orchestrator.core.view_reviews import review_of, review_step, until, waits_for
 from amends_orchestrator.core.view_usage import answers_of, usage_by_model, usage_of
 
 NEEDS_OPERATOR: Final = "waits for an operator"
@@ -167,10 +167,6 @@ _ENDS = frozenset(
         Kind.STEP_REVIEWED,
     }
 )
-_BEGINS = frozenset(
-    {Kind.STEP_DISPATCHED, Kind.STEP_ENTERED, Kind.STEP_AWAITING, Kind.REVIEW_REQUESTED}
-)
-_OUTPUTS = frozenset({Kind.STEP_SUCCEEDED, Kind.STEP_LATE, Kind.STEP_ADOPTED, Kind.STEP_REVIEWED})
 _UNDO_ENDS = frozenset({Kind.UNDO_SUCCEEDED, Kind.UNDO_FAILED})
 
 
@@ -193,9 +189,9 @@ def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
             continue
         if row.kind == Kind.STEP_QUEUED:
             story.permit = data
-        if row.kind in _BEGINS:
+        if row.kind in BEGINS:
             story.started_at = story.started_at or row.at
-        if row.kind in _OUTPUTS:
+        if row.kind in OUTPUTS:
             story.output = data.get("output")
         if "input" in data:
             story.input = data["input"]
@@ -236,7 +232,7 @@ class _Viewer:
         if isinstance(node, AwaitNode):
             return self.await_(node, path, step) | place
         if isinstance(node, ReviewNode):
-            return self.review(path, step) | place
+            return review_step(self.saga, path, step, self.stories.get(path) or _Story()) | place
         below = list(self.below(node, prefix, path, step))
         counted = [c["status"] for c in below if c.get("chosen", True) and not c.get("failed")]
         data = {"path": path, "kind": kind_of(node), "attempt": 0, **place}
@@ -357,26 +353,6 @@ class _Viewer:
         }
         return data | {name: value for name, value in optional.items() if value is not None}
 
-    def review(self, path: StepPath, step: StepState | None) -> dict[str, Json]:
-        story = self.stories.get(path) or _Story()
-        status = StepStatus.PENDING if step is None else step.status
-        data: dict[str, Json] = {
-            "path": path,
-            "kind": "review",
-            "status": status.value,
-            "attempt": 0,
-            "started_at": _time(story.started_at),
-            "ended_at": _time(story.ended_at),
-        }
-        waits = step is not None and step.review.is_open
-        optional = {
-            "reason": waits_for(step) if step is not None and waits else None,
-            "review": None if step is None else review_of(self.saga, step),
-            "problem": story.problem,
-            "output": story.output,
-        }
-        return data | {name: value for name, value in optional.items() if value is not None}
-
     def reason(self, node: ActionNode, step: StepState, story: _Story) -> str | None:
         """Why it stands where it stands, if that is not plain."""
         for op in (step.undo, step.action):
@@ -447,12 +423,10 @@ def _parent(asked: Sequence[Asker]) -> Json:
 
 def _awaited(node: AwaitNode, step: StepState) -> str | None:
     """Why it stands where it stands, if that is not plain."""
-    op = step.action
-    if op.doing is Doing.BLOCKED:
+    if step.action.doing is Doing.BLOCKED:
         return NEEDS_OPERATOR
-    if op.doing is Doing.AWAITING:
-        until = "" if op.due is None else f" until {op.due.isoformat(timespec='milliseconds')}"
-        return f"waits for event {node.event}{until}"
+    if step.action.doing is Doing.AWAITING:
+        return f"waits for event {node.event}{until(step.action)}"
     return "ignored" if step.ignored else None
 
 

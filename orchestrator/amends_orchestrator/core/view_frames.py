@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Final
 
 from amends_contracts.messages import Json
+from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.plan import (
     ActionNode,
     AlternativesNode,
@@ -14,9 +15,9 @@ from amends_orchestrator.core.plan import (
     Node,
     ParallelNode,
     RepeatNode,
-    ReviewNode,
     WaitNode,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.state import StepStatus
 
 FRAMES_SHOWN: Final = 12
@@ -30,6 +31,13 @@ SETTLED: Final = frozenset(
         StepStatus.COMPENSATED.value,
         StepStatus.NOTHING_TO_COMPENSATE.value,
     }
+)
+BEGINS: Final = frozenset(
+    {Kind.STEP_DISPATCHED, Kind.STEP_ENTERED, Kind.STEP_AWAITING, Kind.REVIEW_REQUESTED}
+)
+"""Facts with which a step begins, and those that hold its output."""
+OUTPUTS: Final = frozenset(
+    {Kind.STEP_SUCCEEDED, Kind.STEP_LATE, Kind.STEP_ADOPTED, Kind.STEP_REVIEWED}
 )
 _MANY: Final = {"each": "items", "repeat": "iterations"}
 

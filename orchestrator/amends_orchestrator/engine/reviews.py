@@ -9,8 +9,8 @@ from amends_contracts.problems import FieldError, ProblemType
 from amends_orchestrator import core
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import ReviewDecision
-from amends_orchestrator.core.plan import ActionNode, Plan, ReviewNode
-from amends_orchestrator.core.plan_reviews import Review
+from amends_orchestrator.core.plan import ActionNode, Plan
+from amends_orchestrator.core.plan_reviews import Review, ReviewNode
 from amends_orchestrator.core.reviews import split_review_id
 from amends_orchestrator.core.state import unpacked
 from amends_orchestrator.engine.catalog import Catalog, Schema

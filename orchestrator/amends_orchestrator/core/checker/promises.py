@@ -22,9 +22,9 @@ from amends_orchestrator.core.plan import (
     EachNode,
     ParallelNode,
     RepeatNode,
-    ReviewNode,
     WaitNode,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 
 PROMISES: Final[Mapping[int, str]] = {
     1: "at most one effect per step; a recorded success is its receipt",

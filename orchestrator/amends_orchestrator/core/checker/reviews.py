@@ -14,8 +14,8 @@ from amends_orchestrator.core import journal_reviews as r
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.folding import Entry, Folded
 from amends_orchestrator.core.journal_signals import StepWithdrawn
-from amends_orchestrator.core.plan import ActionNode, ReviewNode
-from amends_orchestrator.core.plan_reviews import Review
+from amends_orchestrator.core.plan import ActionNode
+from amends_orchestrator.core.plan_reviews import Review, ReviewNode
 
 
 @dataclass(slots=True)
