@@ -97,7 +97,7 @@ journalled AS (
     ) AS j (saga_id, at, seq, attempt, kind, step, data)
 ),
 -- with reviews:
-asked AS (
+review_asked AS (
     INSERT INTO amends.review (
         saga_id, seq, requested_at, due, decided_at, notify_at, version, shown_seq, quorum,
         tenant, definition, key, step, command, title, status, digest, assignees, approved_by)
@@ -115,7 +115,7 @@ asked AS (
     ) AS a (saga_id, seq, at, due, decided_at, version, shown_seq, quorum, tenant, definition, key,
             step, command, title, status, digest, assignees, approved_by)
 ),
-reviewed AS (
+review_changed AS (
     UPDATE amends.review AS v
     SET status = r.status,
         due = r.due,
