@@ -5,9 +5,9 @@ the two together. Secrets are never printed.
 """
 
 import sys
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -118,6 +118,28 @@ class Settings(BaseSettings):
     jaeger_url: Annotated[
         str | None, Field(description="Where Jaeger's pages are: the console links to traces.")
     ] = None
+
+    public_url: Annotated[
+        str | None,
+        Field(description="Where people reach the console: what links to reviews begin with."),
+    ] = None
+
+    review_webhook_url: Annotated[
+        str | None, Field(description="Told of reviews by POST: asked, changed, decided, undone.")
+    ] = None
+    review_webhook_secret: Annotated[
+        SecretStr | None, Field(description="Signs what the webhook is told (`Amends-Signature`).")
+    ] = None
+    review_remind_s: Annotated[
+        float,
+        Field(ge=0, description="After this an open review is told of again; 0: never."),
+    ] = 86_400.0
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        if self.review_webhook_url and not self.review_webhook_secret:
+            raise ValueError("a review webhook needs a secret: AMENDS_REVIEW_WEBHOOK_SECRET")
+        return self
 
     @field_validator("token_secrets", mode="before")
     @classmethod

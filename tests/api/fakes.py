@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx
 from fastapi import FastAPI
 
-from amends_contracts.messages import Json, Signal, Start, StartAnswer, Trace, Undo
+from amends_contracts.messages import Decide, Json, Signal, Start, StartAnswer, Trace, Undo
 from amends_contracts.names import SagaId, undo_start_key
 from amends_contracts.problems import FieldError, ProblemType
 from amends_orchestrator.api.app import create_app
@@ -98,6 +98,7 @@ class Numbers:
     batches: int = 5
     messages: int = 40
     commands: int = 30
+    envelopes: int = 4
     conflicts: int = 0
     doubts: int = 0
     stuck: int = 1
@@ -195,6 +196,11 @@ class World:
         made = self.add(len(self.rows) + 1, tenant=tenant, key=undo_start_key(asked.saga_id))
         self.undos.append((asked, made))
         return StartAnswer(made, created=True)
+
+    async def decide(
+        self, tenant: str, by: str, roles: frozenset[str], asked: Decide
+    ) -> Decision | Refused:
+        return Refused(type=ProblemType.NOT_FOUND, detail="no such review")
 
     async def signal(
         self, tenant: str, by: str, asked: Signal
@@ -300,6 +306,9 @@ class World:
         }
         return {**base, **self.views.get(identity.saga_id, {})}
 
+    async def form(self, row: Any) -> Json:
+        return None
+
     async def undo_plan(self, row: Any) -> Json:
         return [{"order": 1, "path": "flight", "command": "flights.release"}]
 
@@ -357,6 +366,25 @@ class Shelf:
         return self._world.owes
 
 
+class NoReviews:
+    """Nobody is asked anything; what reviews do is tested with the real engine."""
+
+    async def list(self, tenant: str, **_: Any) -> Any:
+        return RowPage((), None)
+
+    async def get(self, tenant: str, saga_id: SagaId, seq: int) -> None:
+        return None
+
+    async def shown(self, review: Any) -> Json:
+        raise AssertionError(review)
+
+    async def decisions(self, review: Any) -> Sequence[Any]:
+        raise AssertionError(review)
+
+    async def waiting(self, tenant: str) -> int:
+        return 0
+
+
 class Timetable:
     """The schedules port over a world."""
 
@@ -388,6 +416,7 @@ def app_of(world: World, **options: Any) -> FastAPI:
         keys=KeyRing(world),
         audit=world,
         views=world,
+        review_rows=NoReviews(),
         checker=world,
         **options,
     )

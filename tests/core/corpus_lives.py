@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 from amends_contracts.definition import Definition
 from amends_contracts.names import Op, StepPath
@@ -18,6 +19,7 @@ from core.dsl import (
     failed,
     given,
     progress,
+    review,
     started_with,
     succeeded,
 )
@@ -103,6 +105,33 @@ def long_loop() -> Life:
     return recorded(saga, what, started_with({}))
 
 
+def reviewed() -> Life:
+    """A guard that is edited, whose approval lapses; and a review that nobody decides in time."""
+    guard: dict[str, Any] = {
+        "form": {},
+        "quorum": 2,
+        "valid_for": "PT1M",
+        "assignees": ["ann", "bea"],
+    }
+    what = definition(
+        review("offer", show="**Sure?**", expires="PT1H", on_expiry="approve"),
+        action("refund", input={"usd": "${ input.n }"}, review=guard),
+    )
+    saga = given(what, n=2)
+    saga.after(hours=1)
+    saga.suspends()
+    saga.decides("refund", "approve", "ann", comment="as shown")
+    saga.decides("refund", "edit", "bea", body={"usd": 1})
+    saga.decides("refund", "approve", "ann")
+    saga.now += timedelta(minutes=2)
+    saga.resumes()
+    saga.decides("refund", "approve", "ann")
+    saga.decides("refund", "approve", "bea")
+    saga.expect("refunds.do", usd=1).reply(succeeded())
+    saga.ends("completed")
+    return recorded(saga, what, started_with({"n": 2}))
+
+
 def waits_for_others() -> Life:
     """For a permit, and for a participant that does not answer."""
     what = definition(action("flight", limit={"concurrency": 1}), action("hotel"))
@@ -121,5 +150,6 @@ BY_HAND: tuple[Callable[[], Life], ...] = (
     slow_participants,
     taken_back_late,
     long_loop,
+    reviewed,
     waits_for_others,
 )

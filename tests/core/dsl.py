@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from amends_contracts.definition import Definition
 from amends_contracts.messages import Json, Outcome
@@ -50,6 +50,7 @@ from amends_orchestrator.core.inputs import (
     ResumeRequested,
     RetryRequested,
     Returned,
+    ReviewDecision,
     Signalled,
     SkipRequested,
     StartRequested,
@@ -90,6 +91,11 @@ def action(step_id: str, **fields: Any) -> dict[str, Any]:
 def awaits(step_id: str, event: str, **fields: Any) -> dict[str, Any]:
     """A step that waits for an event."""
     return {"kind": "await", "id": step_id, "event": event} | fields
+
+
+def review(step_id: str, title: str = "May it?", **fields: Any) -> dict[str, Any]:
+    """A step that a person decides."""
+    return {"kind": "review", "id": step_id, "title": title} | fields
 
 
 def child(step_id: str, name: str, **fields: Any) -> dict[str, Any]:
@@ -340,6 +346,18 @@ class Scenario:
     def signals(self, event: str, signal_id: str, data: Json = None) -> Decision | Refused:
         """Somebody sends an event."""
         return self.receive(Signalled(event=event, id=signal_id, by="ann", data=data))
+
+    def decides(
+        self,
+        step: str,
+        decision: Literal["approve", "reject", "edit"],
+        by: str = "bea",
+        **fields: Any,
+    ) -> Decision | Refused:
+        """A reviewer decides what a step shows now, unless `shown_digest` says something else."""
+        state = self.step(step).review
+        given: dict[str, Any] = {"review": state.seq, "shown_digest": state.digest, **fields}
+        return self.receive(ReviewDecision(decision=decision, by=by, **given))
 
     def undone(self, *, across_pivot: bool = False) -> "Scenario":
         """Somebody asks for its late undo: the undo saga."""

@@ -14,6 +14,7 @@ from core.dsl import (
     each,
     parallel,
     repeat,
+    review,
     wait,
 )
 
@@ -22,8 +23,10 @@ _FOREVER = {"max_attempts": None, "initial": "PT0.5S", "max": "PT2S"}
 
 
 class _Maker:
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, people: random.Random) -> None:
         self.chance = chance
+        self.people = people
+        """Draws who is asked, apart: the other steps of a seed stay what they are."""
         self.count = 0
         self.known: list[str] = ["${ input.n }"]
         """Expressions that have a value (or are null) where the next step stands."""
@@ -59,7 +62,29 @@ class _Maker:
                 mapping = {"n": "${ action.output.n }", "x": self.chance.choice(self.known)}
             verify = fields["probe"] and self.flip(0.5)
             fields["compensation"] = {"input": mapping, "verify": verify}
+        if self.people.random() < 0.12 and (not after or "on_failure" in fields):
+            fields["review"] = self.asked()
+            if self.people.random() < 0.3:
+                fields["review"]["when"] = "${ input.n > 0 }"
+            if self.people.random() < 0.3:
+                fields["review"]["valid_for"] = f"PT{self.people.randint(1, 60)}S"
         return self.known_as(action(self.name("a"), **fields))
+
+    def asked(self) -> dict[str, Any]:
+        """Who decides, and until when."""
+        asked: dict[str, Any] = {"quorum": self.people.randint(1, 2), "form": {"type": "object"}}
+        if self.people.random() < 0.3:
+            asked["assignees"] = ["ann", "bea", "role:lead"]
+        if self.people.random() < 0.5:
+            asked["expires"] = f"PT{self.people.randint(1, 90)}S"
+            asked["on_expiry"] = self.people.choice(["reject", "approve", "escalate"])
+            if asked["on_expiry"] == "escalate":
+                asked["escalate_to"] = ["ann", "bea", "cleo"]
+        return asked
+
+    def review(self) -> Any:
+        shown = {"x": self.people.choice(self.known)}
+        return self.known_as(review(self.name("q"), show=shown, **self.asked()))
 
     def pivot(self) -> Any:
         fields: dict[str, Any] = {"pivot": True, "probe": self.flip(0.6)}
@@ -87,7 +112,12 @@ class _Maker:
         return made
 
     def sequence(self, depth: int, *, after: bool) -> list[Any]:
-        return [self.step(depth, after=after) for _ in range(self.chance.randint(1, 3))]
+        steps: list[Any] = []
+        for _ in range(self.chance.randint(1, 3)):
+            if not after and self.people.random() < 0.06:
+                steps.append(self.review())
+            steps.append(self.step(depth, after=after))
+        return steps
 
     def body(self, depth: int, *names: str, after: bool) -> list[Any]:
         """A sequence with names of its own; what it does may be named after it, too."""
@@ -165,7 +195,7 @@ class _Maker:
 
 def random_definition(seed: int) -> Definition:
     """A definition of about one to fifteen actions."""
-    maker = _Maker(random.Random(seed))
+    maker = _Maker(random.Random(seed), random.Random(f"people of {seed}"))
     steps = maker.sequence(2, after=False)
     if maker.flip(0.6):
         steps += [maker.pivot(), *maker.sequence(1, after=True)]

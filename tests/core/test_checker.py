@@ -41,6 +41,7 @@ from core.dsl import (
     wait,
 )
 from core.metered import overspent
+from core.reviewed_pasts import decided_twice, reviewed, sent_otherwise
 
 SAGA = IDENTITY.saga_id
 OTHER = SagaId("0195f1c0-0000-7000-8000-000000000002")
@@ -402,6 +403,8 @@ BROKEN: list[tuple[str, Callable[[], History]]] = [
         "13 operators leave their rows",
         lambda: asks(started(what="cancel")),
     ),
+    ("13 decisions count once", decided_twice),
+    ("13 what runs was approved", sent_otherwise),
     ("14 no timer is early", lambda: moved("step.dispatched", -timedelta(seconds=1), nth=2)),
     ("14 attempts within budget", too_many_attempts),
     ("14 loops within limits", an_iteration_too_many),
@@ -426,8 +429,12 @@ def test_each_rule_finds_what_breaks_it(rule: str, history: Callable[[], History
 
 @pytest.mark.parametrize(
     "history",
-    [good(), completed(effect(A, Change.TAKEN, 1), effect(B, Change.TAKEN, 2))],
-    ids=["undone", "completed"],
+    [
+        good(),
+        completed(effect(A, Change.TAKEN, 1), effect(B, Change.TAKEN, 2)),
+        History(sagas=(past(reviewed()),)),
+    ],
+    ids=["undone", "completed", "reviewed"],
 )
 def test_a_good_history_passes(history: History) -> None:
     """What went as promised breaks no rule."""

@@ -29,26 +29,10 @@ from amends_orchestrator.core.inputs import (
 )
 from amends_orchestrator.core.plan import ActionNode, EachNode
 from amends_orchestrator.core.state import ACTIVE, Doing, StepState, StepStatus
+from core import reviewed
+from core.barrier import Row, Truth
 from core.dsl import Scenario, given
 from core.plan_order import DONE, UNSETTLED, bare, precedes
-
-
-@dataclass
-class Row:
-    """What a participant remembers of one action key."""
-
-    state: str = "none"
-    closed: int = 0
-    reply: tuple[Outcome, Json, bool] | None = None
-    undo: bool = False
-
-
-@dataclass
-class Truth:
-    """What really happened to the outside world by one step."""
-
-    applied: int = 0
-    undone: int = 0
 
 
 @dataclass
@@ -272,6 +256,8 @@ class World:
         choices += [(0.3, self.operate), (0.6, self.signal), (0.3, self.falls_sick)]
         if self.saga.permits:
             choices += [(4, self.grant)]
+        if reviewed.asked(self.saga):
+            choices += [(1.5, self.decide)]
         weights = [weight for weight, _ in choices]
         self.random.choices([act for _, act in choices], weights)[0]()
 
@@ -328,6 +314,10 @@ class World:
         self.signalled += not again
         self.receive(Signalled(event=event, id=f"s-{n}", by="ann", data={"n": n}))
 
+    def decide(self) -> None:
+        """A reviewer decides."""
+        self.receive(reviewed.decision(self.saga, self.random, healthy=self.healthy))
+
     def operate(self) -> None:
         """Somebody does something, at any time."""
         dice = self.random.random()
@@ -368,6 +358,8 @@ class World:
                 self.grant()
             elif any(s.action.doing is Doing.AWAITING for s in saga.state.steps.values()):
                 self.signal()
+            elif any(s.action.doing is Doing.REVIEWING for s in saga.state.steps.values()):
+                self.decide()
             else:
                 self.time_passes()
         self.saga.is_now(self.saga.saga.status)
@@ -438,7 +430,9 @@ class World:
         assert len(taken) == len(set(taken)), "a signal satisfied two steps"
         came = [row.data["id"] for row in self.saga.rows if row.kind == "signal.received"]
         assert len(came) == len(set(came)), "a signal was recorded twice"
-        waiting = [s for s in saga.state.steps.values() if s.action.doing is Doing.AWAITING]
+        reviewed.check_decisions(self.saga)
+        patient = (Doing.AWAITING, Doing.REVIEWING)
+        waiting = [s for s in saga.state.steps.values() if s.action.doing in patient]
         assert not waiting, "a saga ended while a step waited"
         if saga.status == "completed":
             kept = [path for path in self.undo_order if not self.is_passed(path)]

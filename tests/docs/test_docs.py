@@ -17,7 +17,13 @@ from docs.blocks import ROOT, Block, blocks
 
 DEADLINE_S = 120.0
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)[^)]*\)")
-PAGES = ("README.md", "ARCHITECTURE.md", "docs/getting-started.md", "docs/cli.md")
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "docs/getting-started.md",
+    "docs/cli.md",
+    "docs/reviews.md",
+)
 
 
 def test_the_readme_s_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from amends_migrations import MigrationFailed, SchemaNewer, current, head, run, 
 TABLES = {
     "alembic_version", "api_key", "audit", "circuit", "definition", "drill_cell", "drill_run",
     "journal", "orchestrator", "outbox", "participant", "partition", "permit", "permit_turn",
-    "saga", "saga_label", "schedule", "schema_floor", "signal", "start_key",
+    "review", "saga", "saga_label", "schedule", "schema_floor", "signal", "start_key",
 }  # fmt: skip
 
 

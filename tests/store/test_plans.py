@@ -11,10 +11,14 @@ from amends_orchestrator.store.database import open_engine
 from server_fixtures import Databases, in_thread
 
 FILES = {
-    name: queries.load(name) for name in ("hot", "lease", "permits", "schedules", "reads", "admin")
+    name: queries.load(name)
+    for name in ("hot", "lease", "permits", "schedules", "reads", "admin", "reviews")
 }
 QUERIES = {name: query for file in FILES.values() for name, query in file.items()}
-GROWS = ("saga_", "start_key_", "journal_", "audit_", "outbox_", "permit_", "schedule_")
+GROWS = (
+    *("saga_", "start_key_", "journal_", "audit_", "outbox_", "permit_", "schedule_"),
+    "review_",
+)
 """Indexes of tables that grow with the sagas or the load; other tables have a handful of rows."""
 SMALL = {
     "partition",
@@ -33,6 +37,13 @@ INDEXES = {
     "journal_values": {"journal_pkey"},
     "commit_batch": {"saga_pkey", "outbox_pkey"},
     "commit_batch_with_permits": {"saga_pkey", "outbox_pkey", "permit_pkey"},
+    "commit_batch_with_reviews": {"saga_pkey", "outbox_pkey", "review_pkey"},
+    "commit_batch_with_reviews_permits": {
+        "saga_pkey",
+        "outbox_pkey",
+        "permit_pkey",
+        "review_pkey",
+    },
     "settle_outbox": {"outbox_pkey"},
     "outbox_row": {"outbox_pkey"},
     "journal_witness": {"journal_pkey"},
@@ -69,6 +80,14 @@ INDEXES = {
     "audit": {"audit_tenant"},
     "audit_of_saga": {"audit_saga"},
     "debt": {"saga_list_definition"},
+    "list_reviews_open": {"review_list"},
+    "list_reviews_over": {"review_list"},
+    "review": {"review_pkey"},
+    "review_shown": {"journal_pkey"},
+    "review_decisions": {"journal_pkey"},
+    "waiting_reviews": {"review_list"},
+    "claim_notices": {"review_notify", "review_pkey"},
+    "told_notices": {"review_pkey"},
 }
 """By statement; the others touch none of those tables, or only add rows."""
 
@@ -84,6 +103,13 @@ INSERT INTO amends.start_key SELECT tenant, definition, key, 'd', id, now() FROM
 INSERT INTO amends.saga_label SELECT tenant, 'city', seq::text, id FROM amends.saga;
 INSERT INTO amends.journal (saga_id, seq, at, kind, data)
 SELECT id, n, now(), 'k', '{}' FROM amends.saga, generate_series(1, 4) AS n;
+INSERT INTO amends.review (saga_id, seq, requested_at, decided_at, notify_at, version, shown_seq,
+                           quorum, tenant, definition, key, step, title, status, digest,
+                           assignees, approved_by)
+SELECT id, 2, started_at, ended_at, CASE WHEN ended_at IS NULL THEN now() END, 1, 2, 1, tenant,
+       definition, key, 'sure', 'Sure?',
+       CASE WHEN ended_at IS NULL THEN 'open' ELSE 'approved' END, 'd', '{}', '{}'
+FROM amends.saga;
 INSERT INTO amends.permit (saga_id, step, ask, pool, tenant, key, asked_at, state, granted_at,
                            forget_at, concurrency)
 SELECT id, 'room', 1, 'pool-' || version, tenant, key, started_at,

@@ -45,3 +45,14 @@ def test_arguments_follow_the_statement() -> None:
     assert query.arguments({"a": [1], "c": 0, "b": "x"}) == ["x", [1]]
     with pytest.raises(KeyError, match="a"):
         query.arguments({"b": "x"})
+
+
+def test_of_several_parts_there_is_a_statement_with_each_choice() -> None:
+    """Named in their order; the parameters of each are its own."""
+    source = "-- name: one\nSELECT :a\n-- with b:\n, :b\n-- end\n-- with c:\n, :c\n-- end\n"
+    assert {name: query.parameters for name, query in parse(source).items()} == {
+        "one": ("a",),
+        "one_with_b": ("a", "b"),
+        "one_with_c": ("a", "c"),
+        "one_with_b_c": ("a", "b", "c"),
+    }

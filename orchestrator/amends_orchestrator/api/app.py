@@ -1,7 +1,7 @@
 """The web application of one orchestrator process: REST, and whatever else is mounted beside it."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import Final
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from amends_orchestrator.api import definitions as definition_routes
-from amends_orchestrator.api import health, operate, problems, sagas, signals
+from amends_orchestrator.api import health, operate, problems, reviews, sagas, signals
 from amends_orchestrator.api import schedules as schedule_routes
 from amends_orchestrator.api.guard import Guard
 from amends_orchestrator.api.headers import SecurityHeaders
@@ -23,9 +23,11 @@ from amends_orchestrator.api.ports import (
     Keys,
     Orchestrator,
     Reads,
+    Reviews,
     Schedules,
     Views,
 )
+from amends_orchestrator.api.review_links import Links
 from amends_orchestrator.api.services import Services
 from amends_orchestrator.console.demo import DemoControls
 from amends_orchestrator.console.pages import Console, routes_home
@@ -36,6 +38,7 @@ ROUTERS: Final = (
     sagas.routes,
     operate.routes,
     signals.routes,
+    reviews.routes,
     schedule_routes.routes,
     health.routes,
 )
@@ -50,10 +53,12 @@ def create_app(
     keys: Keys,
     audit: Audit,
     views: Views,
+    review_rows: Reviews,
     checker: Checker,
     secrets: Sequence[bytes] = (),
     registered: Callable[[str], None] = lambda _: None,
     trace_url: str | None = None,
+    public_url: str | None = None,
     demo: DemoControls | None = None,
 ) -> FastAPI:
     """The application. Binding is the caller's: `guard.check_bind` says where it may.
@@ -71,36 +76,29 @@ def create_app(
         views=views,
         checker=checker,
         guard=guard,
+        reviews=review_rows,
+        links=Links(secrets),
         heads=Live(reads.heads),
         secrets=tuple(secrets),
         registered=registered,
         trace_url=trace_url,
+        public_url=public_url,
     )
 
     console = Console(services, demo)
 
     async def stop_waiting() -> None:
-        await services.heads.close()
-        await console.lists.close()
+        for waited_for in (services.heads, console.lists, console.reviews.inboxes):
+            await waited_for.close()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         yield
         await stop_waiting()
 
-    app = FastAPI(
-        title="Amends",
-        version=version("amends-orchestrator"),
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-        lifespan=lifespan,
-    )
-    app.state.services = services
-    app.state.guard = guard
-    app.state.routers = ROUTERS
-    app.state.stop_waiting = stop_waiting
+    app = _application(lifespan)
+    app.state.services, app.state.guard = services, guard
+    app.state.routers, app.state.stop_waiting = ROUTERS, stop_waiting
     app.add_middleware(SecurityHeaders)
     problems.install(app)
     for routes in ROUTERS:
@@ -119,3 +117,16 @@ def _openapi(app: FastAPI) -> Callable[[Request], Awaitable[JSONResponse]]:
         return JSONResponse(document_of(app, ROUTERS))
 
     return openapi
+
+
+def _application(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    """Without the framework's own pages."""
+    return FastAPI(
+        title="Amends",
+        version=version("amends-orchestrator"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )

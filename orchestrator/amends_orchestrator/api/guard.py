@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 
 from amends_contracts.problems import ProblemType
-from amends_orchestrator.api.ports import Caller, Keys, Scope
+from amends_orchestrator.api.ports import Caller, Keys, Principal, Scope
 from amends_orchestrator.api.problems import ApiProblem
+from amends_orchestrator.core.reviews import EVERYBODY
 
 TENANT_DEFAULT: Final = "default"
-LOCAL: Final = Caller("local", TENANT_DEFAULT, Scope.ADMIN)
+LOCAL: Final = Caller("local", TENANT_DEFAULT, Scope.ADMIN, frozenset({EVERYBODY}))
 REMEMBERED_S: Final = 5.0
 """How long a checked key is believed: a revoked one works at most this much longer."""
 REMEMBERED_MAX: Final = 1024
@@ -113,7 +114,7 @@ class Guard:
         principal = await self._keys.check(presented)
         caller = None
         if principal is not None:
-            caller = Caller(principal.name, principal.tenant, Scope(principal.scope))
+            caller = _caller(principal)
         self._known[digest] = (now + REMEMBERED_S, caller)
         self._known.move_to_end(digest)
         while len(self._known) > REMEMBERED_MAX:
@@ -130,9 +131,13 @@ class Guard:
         now = time.monotonic()
         if self._all is None or self._all[0] <= now:
             rows = await self._keys.list()
-            callers = frozenset(Caller(r.name, r.tenant, Scope(r.scope)) for r in rows)
+            callers = frozenset(_caller(row) for row in rows)
             self._all = (now + REMEMBERED_S, callers)
         return self._all[1]
+
+
+def _caller(principal: Principal) -> Caller:
+    return Caller(principal.name, principal.tenant, Scope(principal.scope), principal.roles)
 
 
 def require(caller: Caller, needed: Scope) -> None:

@@ -10,11 +10,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from amends_contracts.messages import Json, Signal, Start, StartAnswer, Trace, Undo
+from amends_contracts.messages import Decide, Json, Signal, Start, StartAnswer, Trace, Undo
 from amends_contracts.names import SagaId
 from amends_contracts.problems import FieldError
 from amends_orchestrator.core.decision import Decision, JournalRow, Refused
 from amends_orchestrator.core.inputs import Input
+from amends_orchestrator.core.reviews import ReviewStage
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.engine.ports import Schedule
 from amends_orchestrator.engine.work import SignalKept, SignalKnown
@@ -51,6 +52,8 @@ class Caller:
     name: str
     tenant: str
     scope: Scope
+    roles: frozenset[str] = frozenset()
+    """Whose reviews it may decide beside those for its name."""
 
     def allows(self, needed: Scope) -> bool:
         """Whether this caller may do what asks for `needed`."""
@@ -66,6 +69,8 @@ class Principal(Protocol):
     def tenant(self) -> str: ...
     @property
     def scope(self) -> str: ...
+    @property
+    def roles(self) -> frozenset[str]: ...
 
 
 class Keys(Protocol):
@@ -170,6 +175,97 @@ class Reads(Protocol):
 
     async def participants(self) -> Sequence[ParticipantRow]:
         """Every participant instance that has said hello."""
+        ...
+
+
+class ReviewRow(Protocol):
+    """A review as lists show it."""
+
+    @property
+    def review_id(self) -> str: ...
+    @property
+    def saga_id(self) -> SagaId: ...
+    @property
+    def definition(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def step(self) -> str: ...
+    @property
+    def command(self) -> str | None: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def status(self) -> ReviewStage: ...
+    @property
+    def quorum(self) -> int: ...
+    @property
+    def assignees(self) -> tuple[str, ...]: ...
+    @property
+    def approved_by(self) -> tuple[str, ...]: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def requested_at(self) -> datetime: ...
+    @property
+    def due(self) -> datetime | None: ...
+    @property
+    def decided_at(self) -> datetime | None: ...
+
+
+class DecisionRow(Protocol):
+    """What one reviewer decided."""
+
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def by(self) -> str: ...
+    @property
+    def decision(self) -> str: ...
+    @property
+    def comment(self) -> str | None: ...
+
+
+class ReviewPage(Protocol):
+    """Reviews in the list's order, and the cursor of the next page, None at the end."""
+
+    @property
+    def items(self) -> Sequence[ReviewRow]: ...
+    @property
+    def next(self) -> str | None: ...
+
+
+class Reviews(Protocol):
+    """Reviews for lists and pages; nothing of one tenant is in the answer to another."""
+
+    async def list(
+        self,
+        tenant: str,
+        *,
+        status: ReviewStage = ReviewStage.OPEN,
+        held: Sequence[str] | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> ReviewPage:
+        """Open ones longest waiting first, others latest first. ValueError for a bad cursor."""
+        ...
+
+    async def get(self, tenant: str, saga_id: SagaId, seq: int) -> ReviewRow | None:
+        """One review; None if there is none of this tenant."""
+        ...
+
+    async def shown(self, review: Any) -> Json:
+        """What a row of this port's own shows."""
+        ...
+
+    async def decisions(self, review: Any) -> Sequence[DecisionRow]:
+        """What was decided on it, in order."""
+        ...
+
+    async def waiting(self, tenant: str) -> int:
+        """How many are open."""
         ...
 
 
@@ -326,6 +422,12 @@ class Orchestrator(Protocol):
         """Resolves after commit."""
         ...
 
+    async def decide(
+        self, tenant: str, by: str, roles: frozenset[str], asked: Decide
+    ) -> Decision | Refused:
+        """Resolves after commit."""
+        ...
+
     async def signal(
         self, tenant: str, by: str, asked: Signal
     ) -> Decision | SignalKept | SignalKnown | Refused:
@@ -353,6 +455,10 @@ class Views(Protocol):
 
     async def undo_plan(self, row: SagaRow) -> Json:
         """What a compensation would do now: a list of objects, in order."""
+        ...
+
+    async def form(self, row: ReviewRow) -> Json:
+        """The JSON Schema that an edit must follow; None if nothing may be edited."""
         ...
 
 

@@ -19,11 +19,14 @@ from amends_orchestrator.api.ports import (
     Definitions,
     Orchestrator,
     Reads,
+    ReviewRow,
+    Reviews,
     SagaRow,
     Schedules,
     Views,
 )
 from amends_orchestrator.api.problems import ApiProblem
+from amends_orchestrator.api.review_links import Links
 from amends_orchestrator.core.state import SagaStatus
 from amends_orchestrator.engine.ports import StoreUnavailable
 
@@ -44,6 +47,8 @@ class Services:
     views: Views
     checker: Checker
     guard: Guard
+    reviews: Reviews
+    links: Links
     heads: Live[SagaId, Head]
     """Who waits for a saga to change."""
     secrets: Sequence[bytes] = field(default=(), repr=False)
@@ -52,6 +57,8 @@ class Services:
     """Told the name of a definition that has a new version."""
     trace_url: str | None = None
     """Template of a trace's page, with `{trace_id}`."""
+    public_url: str | None = None
+    """Where people reach this service; None: where the request came to."""
 
     async def saga(self, tenant: str, saga_id: SagaId) -> SagaRow:
         """A saga of this tenant, or 404: another tenant's saga is not there."""
@@ -62,13 +69,18 @@ class Services:
 
     async def view(self, row: SagaRow) -> Json:
         """A saga with its steps; 501 if this release cannot read its definition."""
-        with _readable(row):
+        with _readable(row.identity.definition, row.identity.version):
             return await self.views.view(row)
 
     async def undo_plan(self, row: SagaRow) -> Json:
         """What a compensation would do now; 501 if this release cannot read its definition."""
-        with _readable(row):
+        with _readable(row.identity.definition, row.identity.version):
             return await self.views.undo_plan(row)
+
+    async def form(self, row: ReviewRow) -> Json:
+        """What an edit of a review must be; 501 if this release cannot read its definition."""
+        with _readable(row.definition, row.version):
+            return await self.views.form(row)
 
     async def checks(self) -> dict[str, bool]:
         """What readiness consists of: the engine's leases and broker, and the database."""
@@ -82,11 +94,11 @@ class Services:
 
 
 @contextmanager
-def _readable(row: SagaRow) -> Generator[None]:
+def _readable(definition: str, version: int) -> Generator[None]:
     try:
         yield
     except LookupError:
-        name = f"{row.identity.definition}@{row.identity.version}"
+        name = f"{definition}@{version}"
         detail = f"The saga's definition {name} was made for a newer release than this one."
         raise ApiProblem(ProblemType.UNSUPPORTED, detail) from None
 

@@ -14,7 +14,7 @@ from amends_contracts.documents import (
 from amends_contracts.messages import Json
 from amends_contracts.names import SagaId, undo_start_key
 from amends_contracts.problems import FieldError
-from amends_orchestrator.api.ports import Checked, SagaRow
+from amends_orchestrator.api.ports import Checked, ReviewRow, SagaRow
 from amends_orchestrator.core import JournalRow, Plan, Saga, from_stored
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.resolve import resolve
@@ -23,6 +23,7 @@ from amends_orchestrator.core.undo_plan import undo_plan
 from amends_orchestrator.core.verify import verify
 from amends_orchestrator.core.view import saga_view
 from amends_orchestrator.engine.catalog import Catalog
+from amends_orchestrator.engine.reviews import review_at
 from amends_orchestrator.store.reads import Reads
 
 JOURNAL_PAGE = 1000
@@ -79,6 +80,14 @@ class CoreViews:
         """What a compensation would do now, in order."""
         plan, saga = await self._of(row)
         return [item.to_json() for item in undo_plan(plan, saga)]
+
+    async def form(self, row: ReviewRow) -> Json:
+        """What an edit of a review must be."""
+        registered = await self._catalog.get(row.definition, row.version)
+        if registered is None:
+            raise UnknownDefinition(f"{row.definition}@{row.version}")
+        review = review_at(registered.plan, row.step)
+        return None if review is None else review.form
 
     async def _of(self, row: SagaRow) -> tuple[Plan, Saga]:
         identity = row.identity

@@ -19,7 +19,8 @@ from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.cli import schema
 from amends_orchestrator.cli.archive_file import ArchiveFile
 from amends_orchestrator.cli.exits import CliError
-from amends_orchestrator.core.plan import Plan, UnsupportedKind, compile_plan
+from amends_orchestrator.core.compiling import UnsupportedKind, compile_plan
+from amends_orchestrator.core.plan import Plan
 from amends_orchestrator.engine.forgets import forget_messages, services_in
 from amends_orchestrator.engine.ids import uuid7
 from amends_orchestrator.engine.ports import OutboxWrite

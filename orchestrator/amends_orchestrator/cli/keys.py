@@ -40,6 +40,9 @@ def create(
     broker_user: Annotated[
         str | None, typer.Option("--broker-user", help="A broker user who speaks with it, too.")
     ] = None,
+    roles: Annotated[
+        list[str] | None, typer.Option("--role", help="A role whose reviews it may decide.")
+    ] = None,
     database_url: options.DatabaseUrl = None,
     as_json: options.Json = False,
 ) -> None:
@@ -54,7 +57,9 @@ def create(
         )
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
     url = find_database(database_url)
-    plaintext = asyncio.run(keys_store.create(url, name, tenant, scope, expires_at, broker_user))
+    plaintext = asyncio.run(
+        keys_store.create(url, name, tenant, scope, expires_at, broker_user, roles or ())
+    )
     made = {"name": name, "tenant": tenant, "scope": str(scope), "key": plaintext}
     output.show(made, as_json, lambda: _made(made))
 

@@ -1,6 +1,6 @@
 """What `amends keys` does in the database. Loaded only when it does."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -24,12 +24,18 @@ async def create(
     scope: str,
     expires_at: datetime | None,
     broker_user: str | None,
+    roles: Sequence[str],
 ) -> str:
     """A new key in plain text."""
     async with _keys(url) as store:
         try:
             return await store.create(
-                name, tenant, scope, expires_at=expires_at, broker_user=broker_user
+                name,
+                tenant,
+                scope,
+                expires_at=expires_at,
+                broker_user=broker_user,
+                roles=roles,
             )
         except BadData as error:
             raise CliError(f"Another key has the broker user {broker_user!r}.") from error
@@ -43,6 +49,7 @@ async def listed(url: str) -> list[dict[str, Any]]:
                 "name": key.name,
                 "tenant": key.tenant,
                 "scope": str(key.scope),
+                "roles": sorted(key.roles),
                 "prefix": key.prefix,
                 "created_at": key.created_at.isoformat(),
                 "expires_at": key.expires_at and key.expires_at.isoformat(),

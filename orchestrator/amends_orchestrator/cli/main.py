@@ -21,6 +21,7 @@ from amends_orchestrator.cli import (
     new,
     operate,
     output,
+    reviews,
     sagas,
     schedules,
     serve,
@@ -44,6 +45,7 @@ app = typer.Typer(
 _START = "Start here"
 _SAGAS = "Sagas"
 _OPERATE = "Operate"
+_REVIEW = "Review"
 _SERVICE = "Run the service"
 
 for _command in (demo.demo, new.new, dev.dev, up.up):
@@ -70,6 +72,8 @@ app.command("list", rich_help_panel=_SAGAS)(sagas.list_)
 app.add_typer(schedules.schedules, name="schedule", rich_help_panel=_SAGAS)
 for _command in (operate.retry, operate.skip, operate.resolve, operate.suspend, operate.resume):
     app.command(rich_help_panel=_OPERATE)(_command)
+for _command in (reviews.reviews, reviews.approve, reviews.reject, reviews.edit):
+    app.command(rich_help_panel=_REVIEW)(_command)
 for _command in (serve.serve, migrate.migrate, archive.archive, doctor.doctor, sim.sim):
     app.command(rich_help_panel=_SERVICE)(_command)
 app.command(rich_help_panel=_SERVICE)(conform.conform)

@@ -12,24 +12,28 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import httpx
 import uvicorn
 from fastapi import FastAPI
 
 from amends_orchestrator import garbage
 from amends_orchestrator.api.app import create_app
 from amends_orchestrator.api.guard import check_bind
+from amends_orchestrator.api.review_links import Links
 from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.cli.adapters import CoreViews, DocumentChecker
 from amends_orchestrator.cli.controls import RemoteControls
 from amends_orchestrator.engine.orchestrator import Orchestrator
 from amends_orchestrator.engine.ports import StoreUnavailable, Transport
 from amends_orchestrator.engine.tracing import NoTracing, Tracing
+from amends_orchestrator.notifier import Notifier, Webhook
 from amends_orchestrator.settings import Settings
 from amends_orchestrator.store import PostgresStore
 from amends_orchestrator.store.audit import Audit
 from amends_orchestrator.store.definitions import Definitions
 from amends_orchestrator.store.keys import ApiKeys
 from amends_orchestrator.store.reads import Reads
+from amends_orchestrator.store.reviews import Reviews
 from amends_orchestrator.store.schedules import Schedules
 from amends_orchestrator.telemetry import export
 
@@ -47,6 +51,8 @@ class Service:
     store: PostgresStore
     definitions: Definitions
     app: FastAPI
+    notifier: Notifier | None = None
+    """There where a webhook is to be told of reviews."""
 
 
 @asynccontextmanager
@@ -75,9 +81,11 @@ async def run(service: Service, settings: Settings) -> None:
         engine = asyncio.create_task(service.orchestrator.run(), name="engine")
         http = asyncio.create_task(server.serve(), name="http")
         told = asyncio.create_task(stopping.wait(), name="signals")
+        telling = asyncio.create_task(_tell(service.notifier), name="review webhook")
         await asyncio.wait({engine, http, told}, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
         told.cancel()
+        telling.cancel()
         await service.app.state.stop_waiting()
         server.should_exit = True
         if not engine.done():
@@ -111,13 +119,40 @@ def _assemble(
         keys=keys,
         audit=Audit(store.engine),
         views=CoreViews(reads, orchestrator.catalog),
+        review_rows=Reviews(store.engine),
         checker=DocumentChecker(reads, expressions),
         secrets=[s.get_secret_value().encode() for s in settings.token_secrets],
         registered=orchestrator.catalog.forget_newest,
         trace_url=_trace_url(settings.jaeger_url),
+        public_url=settings.public_url,
         demo=RemoteControls.from_environment(),
     )
-    return Service(orchestrator, store, definitions, app)
+    notifier = _notifier(settings, store)
+    return Service(orchestrator, store, definitions, app, notifier)
+
+
+def _notifier(settings: Settings, store: PostgresStore) -> Notifier | None:
+    url, secret = settings.review_webhook_url, settings.review_webhook_secret
+    if url is None or secret is None:
+        return None
+    webhook = Webhook(
+        url=url,
+        secret=secret.get_secret_value().encode(),
+        remind_s=settings.review_remind_s,
+        public_url=settings.public_url,
+    )
+    links = Links([s.get_secret_value().encode() for s in settings.token_secrets])
+    return Notifier(Reviews(store.engine), webhook, links, httpx.AsyncClient())
+
+
+async def _tell(notifier: Notifier | None) -> None:
+    """Nothing else waits for it, and its fault is not the engine's."""
+    while notifier is not None:
+        try:
+            await notifier.run()
+        except Exception:
+            log.exception("the review webhook cannot be told")
+            await asyncio.sleep(DATABASE_AGAIN_S)
 
 
 def _trace_url(base: str | None) -> str | None:

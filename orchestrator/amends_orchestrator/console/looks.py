@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from amends_orchestrator.core.reviews import ReviewStage
 from amends_orchestrator.core.state import SagaStatus, StepStatus
 
 
@@ -38,8 +39,22 @@ STEP: Final[Mapping[str, Look]] = {
     StepStatus.NOTHING_TO_COMPENSATE: Look("dash", "quiet", "nothing to undo"),
     StepStatus.COMPENSATION_FAILED: Look("alarm", "bad", "undo failed"),
 }
+REVIEW: Final[Mapping[str, Look]] = {
+    ReviewStage.OPEN: Look("pending", "busy", "waits"),
+    ReviewStage.APPROVED: Look("check", "ok", "approved"),
+    ReviewStage.REJECTED: Look("cross", "bad", "rejected"),
+    ReviewStage.EXPIRED: Look("alarm", "bad", "expired"),
+    ReviewStage.WITHDRAWN: Look("dash", "quiet", "withdrawn"),
+    ReviewStage.LAPSED: Look("retry", "quiet", "lapsed"),
+    ReviewStage.ROLLED_BACK: Look("undo", "undone", "rolled back"),
+}
 NOT_RUN: Final = Look("dot", "faint", "not run")
 """A step that an ended saga never came to, or that stands in a case not taken."""
+
+
+def review_look(stage: str) -> Look:
+    """The look of a review."""
+    return REVIEW.get(stage, Look("dot", "quiet", stage))
 
 
 def saga_look(status: str) -> Look:

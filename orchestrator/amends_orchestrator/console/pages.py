@@ -33,6 +33,7 @@ from amends_orchestrator.console.forms import change_of, read_form
 from amends_orchestrator.console.lists import COUNT_MAX, Filters, Found, filters_of, find, find_all
 from amends_orchestrator.console.looks import saga_look
 from amends_orchestrator.console.present import list_row, saga_page
+from amends_orchestrator.console.reviews import ReviewPages
 from amends_orchestrator.console.session import (
     COOKIE,
     HOME,
@@ -80,6 +81,9 @@ class Console:
         self.lists: Live[Filters, Found] = Live(
             partial(find_all, services.reads), pace_min_s=0.3, pace_max_s=1.5
         )
+        self.reviews = ReviewPages(
+            services, self._sessions, self._page, self._render, self._allowed
+        )
         self._templates = Environment(
             loader=PackageLoader("amends_orchestrator.console"),
             autoescape=True,
@@ -98,6 +102,7 @@ class Console:
                 Route(saga, self.saga_page),
                 Route(saga + "/live", self.saga_live),
                 Route(saga + "/{action}", self.act, methods=["POST"]),
+                *self.reviews.routes(),
                 Route("/demo/{action}", self.perform, methods=["POST"]),
                 Route("/login", self.login_page),
                 Route("/login", self.login, methods=["POST"]),

@@ -61,7 +61,13 @@ class Sessions:
         if caller is None:
             return None
         ends = int(time.time()) + SESSION_S
-        payload = {"n": caller.name, "t": caller.tenant, "s": caller.scope, "e": ends}
+        payload: dict[str, Any] = {
+            "n": caller.name,
+            "t": caller.tenant,
+            "s": caller.scope,
+            "e": ends,
+        }
+        payload["r"] = sorted(caller.roles)
         text = base64.urlsafe_b64encode(json.dumps(payload).encode()).decode()
         return caller, f"{text}.{self._sign(self._keys[0], text)}"
 
@@ -77,7 +83,8 @@ class Sessions:
         payload: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text))
         if payload["e"] < time.time():
             return None
-        return Caller(payload["n"], payload["t"], Scope(payload["s"]))
+        roles = frozenset(payload.get("r", ()))
+        return Caller(payload["n"], payload["t"], Scope(payload["s"]), roles)
 
 
 def check_form(request: Request) -> None:

@@ -7,6 +7,7 @@ saga = replay(rows, identity)                          # the same saga, from its
 """
 
 from amends_orchestrator.core.children import ChildReply, end_of, replies_of, reply_of, start_undone
+from amends_orchestrator.core.compiling import UnsupportedKind, compile_plan
 from amends_orchestrator.core.decide import Values, decide, start
 from amends_orchestrator.core.decision import (
     Answer,
@@ -19,8 +20,9 @@ from amends_orchestrator.core.decision import (
 )
 from amends_orchestrator.core.evolve import evolve, replay
 from amends_orchestrator.core.late_undo import UndoRequested, adopted_rows, start_undo
-from amends_orchestrator.core.plan import Plan, UnsupportedKind, compile_plan
+from amends_orchestrator.core.plan import Plan
 from amends_orchestrator.core.resolve import resolve
+from amends_orchestrator.core.review_tasks import ReviewTask, review_tasks
 from amends_orchestrator.core.state import (
     TERMINAL,
     Identity,
@@ -46,6 +48,7 @@ __all__ = [
     "Notice",
     "Plan",
     "Refused",
+    "ReviewTask",
     "Saga",
     "SagaStatus",
     "SagaView",
@@ -67,6 +70,7 @@ __all__ = [
     "reply_of",
     "residue_count",
     "resolve",
+    "review_tasks",
     "saga_status",
     "saga_view",
     "start",

@@ -28,6 +28,7 @@ from amends_orchestrator.core.plan import (
     WaitNode,
     path_of,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.retries import PROBE, attempts_left
 from amends_orchestrator.core.savepoints import undo_alternatives
 from amends_orchestrator.core.state import Doing, StepState, StepStatus
@@ -67,6 +68,16 @@ def _visit(work: Work, node: Node, prefix: str) -> bool:
             return undo_alternatives(work, node, path, prefix, undo_sequence)
         case WaitNode():
             return True  # withdrawn when it turned back
+        case ReviewNode():
+            _review(work, path)
+            return True
+
+
+def _review(work: Work, path: StepPath) -> None:
+    """Nothing to take back; who approved it can be told that what followed is."""
+    step = work.draft.steps.get(path)
+    if step is not None and step.status is StepStatus.SUCCEEDED:
+        work.emit(j.StepNothingToCompensate(path=path))
 
 
 def _parallel(work: Work, node: ParallelNode, prefix: str) -> bool:

@@ -1,15 +1,22 @@
 """Conditions of a definition: `when`, the cases of a choice, `until`."""
 
+from amends_contracts.messages import Json
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core.expressions import CompiledTemplate, ExpressionError
 from amends_orchestrator.core.work import Work
 
 
 def condition(
-    work: Work, template: CompiledTemplate, what: str, path: str, *, prefix: str | None = None
+    work: Work,
+    template: CompiledTemplate,
+    what: str,
+    path: str,
+    action: tuple[Json, Json] | None = None,
+    *,
+    prefix: str | None = None,
 ) -> bool | Problem:
     """Whether it holds (null does not), or why that cannot be said."""
-    value = work.evaluate(template, path, prefix=prefix)
+    value = work.evaluate(template, path, action, prefix=prefix)
     if isinstance(value, bool) or value is None:
         return bool(value)
     if isinstance(value, ExpressionError):

@@ -29,6 +29,7 @@ from amends_orchestrator.core.inputs import (
     ResumeRequested,
     RetryRequested,
     Returned,
+    ReviewDecision,
     Signalled,
     SkipRequested,
     StartRequested,
@@ -49,6 +50,7 @@ from amends_orchestrator.core.outcomes import expire_action, stop
 from amends_orchestrator.core.plan import Plan
 from amends_orchestrator.core.queueing import on_granted
 from amends_orchestrator.core.replies import on_dead_lettered, on_reply, on_returned
+from amends_orchestrator.core.reviewing import expire_review, on_decision
 from amends_orchestrator.core.state import TERMINAL, Doing, Identity, Saga, State
 from amends_orchestrator.core.work import Need, Work
 
@@ -132,6 +134,7 @@ _OPERATOR = (
     RetryRequested,
     SkipRequested,
     ResolveRequested,
+    ReviewDecision,
 )
 
 
@@ -162,6 +165,8 @@ def _receive(work: Work, message: Input) -> Refused | None:
             return on_resolve(work, message)
         case Signalled():
             return on_signal(work, message)
+        case ReviewDecision():
+            return on_decision(work, message)
         case Asked():
             return on_asked(work, message)
         case Fault():
@@ -183,6 +188,8 @@ def _on_woke(work: Work) -> None:
         op = step.action
         if op.doing is Doing.AWAITING and op.due is not None and op.due <= work.now:
             expire_await(work, path)
+        if op.doing is Doing.REVIEWING and op.due is not None and op.due <= work.now:
+            expire_review(work, path)
 
 
 def advance(work: Work) -> None:

@@ -12,11 +12,13 @@ from typing import assert_never
 from amends_contracts.names import StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core import journal as j
+from amends_orchestrator.core import journal_reviews as r
 from amends_orchestrator.core import journal_signals as s
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.evolve_holders import hold
 from amends_orchestrator.core.evolve_metered import metered
 from amends_orchestrator.core.evolve_permits import give_back, queue
+from amends_orchestrator.core.evolve_reviews import apply_review, rolled_back, withdrawn
 from amends_orchestrator.core.evolve_saga import apply_saga, grant
 from amends_orchestrator.core.evolve_signals import apply_await, receive
 from amends_orchestrator.core.evolve_undo import apply_adopted
@@ -149,6 +151,14 @@ class Draft:
                 _step(self, event, seq, at)
             case s.StepAwaiting() | s.StepSignalled() | s.StepWithdrawn():
                 apply_await(self, event, _next(self.steps.get(event.path), event), at)
+            case (
+                r.ReviewRequested()
+                | r.ReviewDecided()
+                | r.ReviewExpired()
+                | r.ReviewApproved()
+                | r.StepReviewed()
+            ):
+                apply_review(self, event, _next(self.steps.get(event.path), event), seq, at)
             case StepAdopted():
                 apply_adopted(self, event, seq)
             case s.SignalReceived():
@@ -347,7 +357,7 @@ def _undo(draft: Draft, event: _UndoEvent, seq: int, at: datetime) -> None:
             step = replace(step, status=status, undo=op)
         case j.UndoSucceeded():
             op = _settled(op, blocked=False, doubt=False)
-            step = replace(step, status=status, undo=op, halts=False)
+            step = rolled_back(replace(step, status=status, undo=op, halts=False))
         case j.UndoFailed(problem=problem, acknowledged=acknowledged, halts=halts):
             op = replace(_settled(op, blocked=True, doubt=op.doubt), acknowledged=acknowledged)
             step = replace(step, status=status, undo=op, problem=problem.type, halts=halts)
@@ -377,7 +387,7 @@ def _step(draft: Draft, event: _StepEvent, seq: int, at: datetime) -> None:
         case j.StepSkipped():
             step = replace(step, status=status, action=IDLE)
         case j.StepNothingToCompensate():
-            step = replace(step, status=status)
+            step = rolled_back(replace(step, status=status))
         case j.StepAlarmed():
             step = replace(step, alarmed=True)
         case j.StepLate(output=output, mapped=mapped):
@@ -398,7 +408,7 @@ def _step(draft: Draft, event: _StepEvent, seq: int, at: datetime) -> None:
                 step = replace(step, status=status, action=_anew(step.action, at), halts=False)
         case j.OperatorSkipped(residue=residue):
             grant(draft, seq)
-            step = _close(step, status)
+            step = withdrawn(_close(step, status))
             draft.residue += residue
             step = replace(step, status=status, residue=residue)
         case j.OperatorResolved():

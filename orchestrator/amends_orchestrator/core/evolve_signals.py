@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
+from amends_orchestrator.core.evolve_reviews import withdrawn
 from amends_orchestrator.core.journal_signals import (
     SignalReceived,
     StepAwaiting,
@@ -34,7 +35,7 @@ def apply_await(draft: "Draft", event: AwaitEvent, status: StepStatus, at: datet
             _take(draft, signal)
             step = replace(step, status=status, action=IDLE, output_seq=signal, known=True)
         case StepWithdrawn():
-            step = replace(step, status=status, action=IDLE)
+            step = withdrawn(replace(step, status=status, action=IDLE))
     draft.steps[event.path] = step
 
 

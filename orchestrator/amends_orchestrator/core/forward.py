@@ -33,7 +33,11 @@ from amends_orchestrator.core.plan import (
     WaitNode,
     path_of,
 )
-from amends_orchestrator.core.queueing import ask, hold, needs_permit
+from amends_orchestrator.core.plan_reviews import ReviewNode
+from amends_orchestrator.core.queueing import ask as ask_permit
+from amends_orchestrator.core.queueing import hold, needs_permit
+from amends_orchestrator.core.reviewing import ask, holds_back, shown_in
+from amends_orchestrator.core.reviews import ReviewStage
 from amends_orchestrator.core.savepoints import go_alternatives
 from amends_orchestrator.core.state import UNSENT, Doing, StepState, StepStatus
 from amends_orchestrator.core.waits import enter_wait, go_wait
@@ -82,6 +86,8 @@ def _visit(work: Work, node: Node, path: StepPath, prefix: str) -> bool:
         return _action(work, node, path, step)
     if isinstance(node, AwaitNode):
         return _await(work, node, path, step)
+    if isinstance(node, ReviewNode):
+        return _review(work, node, path, step)
     if not _enter(work, node, path, step):
         return False
     entered = work.draft.steps.get(path)
@@ -133,7 +139,8 @@ def _action(work: Work, node: ActionNode, path: StepPath, step: StepState | None
     op = step.action
     if op.due is not None and op.due <= work.now:
         if op.doing in UNSENT:
-            if step.input_seq or _holds(work, node, path):  # an operator retries its condition
+            begun = step.input_seq or step.review.seq
+            if begun or _holds(work, node, path):  # an operator retries its condition
                 dispatch(work, node, path)
         elif op.doing is Doing.DOUBT:
             send_probe(work, node, path, undo=False)
@@ -146,20 +153,16 @@ def _is_done_now(work: Work, path: StepPath) -> bool:
 
 def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     """Send the next attempt (or, after a return, the same one again) with the one body."""
-    if hold(work, node, path):
+    if _is_reviewed_first(work, node, path) or hold(work, node, path):
         return
     step = work.draft.steps.get(path)
     if needs_permit(node, step):
-        problem = ask(work, node, path)
+        problem = ask_permit(work, node, path)
         if problem is not None:
             fail(work, node, path, problem, via="engine")
         return
     first = step is None or not step.input_seq
-    value: Json | ExpressionError
-    if step is None or not step.input_seq:
-        value = work.evaluate(node.input, path)
-    else:
-        value = work.action_input(step)
+    value = _input(work, node, path, step)
     body = render(value, "the input")
     if isinstance(body, Problem):
         fail(work, node, path, body, via="engine")
@@ -194,6 +197,30 @@ def dispatch(work: Work, node: ActionNode, path: StepPath) -> None:
     )
 
 
+def _input(
+    work: Work, node: ActionNode, path: StepPath, step: StepState | None
+) -> Json | ExpressionError:
+    """What was sent before, what was approved, or what the plan says."""
+    if step is not None and step.input_seq:
+        return work.action_input(step)
+    if step is not None and step.review.stage is ReviewStage.APPROVED:
+        return shown_in(work, step.review)
+    return work.evaluate(node.input, path)
+
+
+def _is_reviewed_first(work: Work, node: ActionNode, path: StepPath) -> bool:
+    """Whether people are asked, before it takes a place that others wait for."""
+    step = work.draft.steps.get(path)
+    if node.guard is None or (step is not None and step.input_seq):
+        return False
+    value = _input(work, node, path, step)
+    body = render(value, "the input")
+    if isinstance(body, Problem):
+        fail(work, node, path, body, via="engine")
+        return True
+    return holds_back(work, node, path, value, body)
+
+
 def over_budget(work: Work, node: ActionNode, path: StepPath) -> Problem | None:
     """Why metered work cannot be begun. What a returned attempt had reserved counts once."""
     budget, more = work.plan.budget, node.reserve
@@ -216,6 +243,13 @@ def _await(work: Work, node: AwaitNode, path: StepPath, step: StepState | None) 
         begin_awaiting(work, node, path)
     if work.onward(path):
         take_signal(work, node, path)
+    return _is_done_now(work, path)
+
+
+def _review(work: Work, node: ReviewNode, path: StepPath, step: StepState | None) -> bool:
+    begins = step is None or step.status is StepStatus.RETRYING  # an operator has it begin anew
+    if begins and _holds(work, node, path):
+        ask(work, node, path)
     return _is_done_now(work, path)
 
 

@@ -8,7 +8,7 @@ batch's, by the database's clock.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from amends_contracts.messages import Json, Outcome, Usage
 from amends_contracts.names import Op, StepPath
@@ -139,6 +139,22 @@ class Signalled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewDecision:
+    """A reviewer, authenticated, decides; an edit fits the review's form."""
+
+    review: int
+    """The row that asked."""
+    decision: Literal["approve", "reject", "edit"]
+    by: str
+    shown_digest: str
+    roles: frozenset[str] = frozenset()
+    """Those that the reviewer holds."""
+    comment: str | None = None
+    body: Json = None
+    """Of an edit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A step of another saga asks for this one: what it came to, or to be taken back."""
 
@@ -165,6 +181,7 @@ Input: TypeAlias = (
     | SkipRequested
     | ResolveRequested
     | Signalled
+    | ReviewDecision
     | Asked
     | Fault
 )

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 from amends_contracts.messages import ActionOutcome, Json
 from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import Problem
-from amends_orchestrator.core import journal_loops, journal_operator
+from amends_orchestrator.core import journal_loops, journal_operator, journal_reviews
 from amends_orchestrator.core.journal_permits import StepHeld, StepPermitted, StepQueued
 from amends_orchestrator.core.journal_signals import (
     SignalReceived,
@@ -481,6 +481,7 @@ Event: TypeAlias = (
     | StepWithdrawn
     | SignalReceived
     | StepAdopted
+    | journal_reviews.Event
     | OperatorRetried
     | OperatorSkipped
     | OperatorResolved

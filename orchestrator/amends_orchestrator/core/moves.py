@@ -61,7 +61,13 @@ STEP_MOVES: Final[Mapping[Kind, tuple[Move, ...]]] = {
     ),
     Kind.STEP_AWAITING: (((None, _P.RETRYING), _P.RUNNING),),
     Kind.STEP_SIGNALLED: (((_P.RUNNING,), _P.SUCCEEDED),),
-    Kind.STEP_WITHDRAWN: (((_P.RUNNING, _P.RETRYING), _P.SKIPPED),),
+    Kind.STEP_WITHDRAWN: (((_P.RUNNING, _P.RETRYING, _P.PENDING), _P.SKIPPED),),
+    # from PENDING: an approval was not used in time, and is asked for again
+    Kind.REVIEW_REQUESTED: (((None, _P.RETRYING, _P.PENDING), _P.PENDING),),
+    Kind.REVIEW_DECIDED: (((_P.PENDING,), None),),
+    Kind.REVIEW_EXPIRED: (((_P.PENDING,), None),),
+    Kind.REVIEW_APPROVED: (((_P.PENDING,), None),),
+    Kind.STEP_REVIEWED: (((_P.PENDING,), _P.SUCCEEDED),),
     # in an undo saga, as it stood in the original: whatever that was
     Kind.STEP_ADOPTED: (((None,), None),),
     Kind.OPERATOR_RETRIED: (

@@ -122,6 +122,8 @@ def on_retry(work: Work, message: RetryRequested) -> Refused | None:
     undoing = step.status in (StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED)
     if op.doing is Doing.WAITING:
         return _wrong_state(f"{path} waits for {op.due}: skip it to go on now")
+    if op.doing is Doing.REVIEWING:
+        return _wrong_state(f"{path} waits for a review: that is to be decided")
     onward = work.onward(path)
     if not onward and not undoing and op.doing is not Doing.BLOCKED:
         return _wrong_state(f"the saga has turned back: no attempt of {path} starts any more")
@@ -139,9 +141,11 @@ def on_skip(work: Work, message: SkipRequested) -> Refused | None:
     if isinstance(found, Refused):
         return found
     step, op, node = found
+    if op.doing is Doing.REVIEWING and node is None:
+        return _wrong_state(f"{message.path} is a review: decide it, or cancel the saga")
     undoing = step.status in (StepStatus.COMPENSATING, StepStatus.COMPENSATION_FAILED)
     nothing = step.status in (StepStatus.FAILED, StepStatus.SUCCEEDED) or (
-        op.doing in UNSENT and not op.doubt
+        op.doing in UNSENT | {Doing.REVIEWING} and not op.doubt
     )  # a bad output alone was skipped, or nothing changed: no effect without an owner
     _free(work, message.by, message.reason)
     work.emit(
@@ -169,6 +173,8 @@ def on_resolve(work: Work, message: ResolveRequested) -> Refused | None:
         return found
     step, op, node = found
     path, succeeded = message.path, message.outcome is Outcome.SUCCEEDED
+    if op.doing is Doing.REVIEWING:
+        return _wrong_state(f"{path} waits for a review: that is to be decided")
     if message.outcome not in (Outcome.SUCCEEDED, Outcome.FAILED):
         return Refused(type=ProblemType.BAD_REQUEST, detail="an outcome is `succeeded` or `failed`")
     if node is None:

@@ -15,7 +15,13 @@ from amends_orchestrator.core import journal as j
 from amends_orchestrator.core.decision import Send
 from amends_orchestrator.core.journal_signals import StepWithdrawn
 from amends_orchestrator.core.metering import LOST
-from amends_orchestrator.core.plan import ActionNode, AlternativesNode, AwaitNode, Node
+from amends_orchestrator.core.plan import (
+    ActionNode,
+    AlternativesNode,
+    AwaitNode,
+    Node,
+)
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.retries import PROBE, PROBE_TIMEOUT, attempts_left
 from amends_orchestrator.core.state import UNSENT, Doing, Failure, StepStatus
 from amends_orchestrator.core.work import Work, node_at, render
@@ -284,7 +290,9 @@ def _start_nothing_more(work: Work, paths: list[StepPath], because: str) -> None
                 settle_unknown(work, node, path, why)
             else:
                 fail(work, node, path, why, via="engine")
-        elif isinstance(node, AwaitNode) and op.doing in _WITHDRAWN:
+        elif op.doing is Doing.REVIEWING or (
+            isinstance(node, AwaitNode | ReviewNode) and op.doing in _WITHDRAWN
+        ):
             work.emit(StepWithdrawn(path=path))
         elif node is not None and op.doing in _WITHDRAWN:
             why = Problem(type=ProblemType.INTERRUPTED, title=f"withdrawn: {because}")
@@ -306,6 +314,8 @@ def stop(work: Work, problem: Problem, by: str | None = None) -> None:
     for pivot in work.plan.pivots:
         step = work.draft.steps.get(StepPath(pivot))
         if step is None or step.status in (StepStatus.FAILED, StepStatus.SKIPPED):
+            continue
+        if step.action.doing is Doing.REVIEWING:
             continue
         if step.action.doing in UNSENT and not step.action.doubt:
             continue  # nothing of it has changed anything

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from amends_contracts.names import Op, SagaId, StepPath
 from amends_orchestrator.core.metering import UNUSED, Meter
+from amends_orchestrator.core.reviews import NO_REVIEW, ReviewState
 
 
 class SagaStatus(StrEnum):
@@ -95,6 +96,8 @@ class Doing(StrEnum):
     """Nothing but time, until `due`."""
     AWAITING = "awaiting"
     """A signal; `due` is the timeout, if there is one."""
+    REVIEWING = "reviewing"
+    """People's decisions; `due` is when they are too late, if there is such a time."""
     QUEUED = "queued"
     """A permit; `due` is when it is asked for anew, should the request be lost."""
     BLOCKED = "blocked"
@@ -104,7 +107,7 @@ class Doing(StrEnum):
 
 
 WORKING = frozenset({Doing.SENT, Doing.BACKOFF, Doing.DOUBT, Doing.PROBING, Doing.QUEUED})
-ACTIVE = WORKING | {Doing.WAITING, Doing.AWAITING}
+ACTIVE = WORKING | {Doing.WAITING, Doing.AWAITING, Doing.REVIEWING}
 UNSENT = frozenset({Doing.BACKOFF, Doing.QUEUED})
 """Waiting to be sent: unless a doubt is left from before, nothing has changed anything."""
 
@@ -192,6 +195,8 @@ class StepState(NamedTuple):
     """A `succeeded` for it was journalled after it had been recorded as failed."""
     chosen: int | None = None
     """Of a choice: index of the case, -1 for `otherwise`. Of alternatives: index of the plan."""
+    review: ReviewState = NO_REVIEW
+    """The latest review that was asked for, of the step itself or as its guard."""
     loop: LoopState = NO_LOOP
     """Of an each, a repeat, alternatives: how far it is."""
     retained_until: datetime | None = None
@@ -385,7 +390,7 @@ def wake_at(saga: Saga, now: datetime | None = None) -> datetime | None:
         earliest = _NEVER
     for _, step in unpacked(state.steps):
         for op in (step.action, step.undo):
-            if op.doing is Doing.AWAITING and op.due is None:
+            if op.doing in _PATIENT and op.due is None:
                 earliest = min(earliest, (now or state.at) + LOOK_AGAIN)
             if op.due is None or (quiet and op.doing not in _EXPIRES):
                 continue
@@ -394,5 +399,7 @@ def wake_at(saga: Saga, now: datetime | None = None) -> datetime | None:
     return earliest
 
 
-_EXPIRES = frozenset({Doing.SENT, Doing.PROBING, Doing.AWAITING})
+_EXPIRES = frozenset({Doing.SENT, Doing.PROBING, Doing.AWAITING, Doing.REVIEWING})
+_PATIENT = frozenset({Doing.AWAITING, Doing.REVIEWING})
+"""What may wait without an end: the saga is looked at every hour."""
 _NEVER = datetime.max.replace(tzinfo=UTC)

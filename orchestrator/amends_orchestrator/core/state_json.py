@@ -16,6 +16,7 @@ from amends_orchestrator.core.journal_rows import (
 )
 from amends_orchestrator.core.metering import meter_from_json, meter_to_json
 from amends_orchestrator.core.packed import known, pack, read
+from amends_orchestrator.core.reviews import ReviewStage, ReviewState
 from amends_orchestrator.core.state import (
     IDLE,
     Asker,
@@ -90,6 +91,24 @@ def _loop_from_json(data: Json) -> LoopState:
     return LoopState(**_LOOP.from_json(data))
 
 
+def _review_to_json(review: ReviewState) -> Json:
+    return _REVIEW.to_json(review)
+
+
+def _review_from_json(data: Json) -> ReviewState:
+    return ReviewState(**_REVIEW.from_json(data))
+
+
+_NAMES: Final[_Pair] = (list, tuple)
+_REVIEW: Final = _Form(
+    ReviewState._field_defaults,
+    {
+        "stage": (str, ReviewStage),
+        "assignees": _NAMES,
+        "approved_by": _NAMES,
+        "valid_until": _TIME,
+    },
+)
 _LOOP: Final = _Form(
     {member.name: member.default for member in fields(LoopState)}, {"interrupt_at": _TIME}
 )
@@ -102,6 +121,7 @@ _STEP: Final = _Form(
     {
         "action": (_op_to_json, _op_from_json),
         "undo": (_op_to_json, _op_from_json),
+        "review": (_review_to_json, _review_from_json),
         "loop": (_loop_to_json, _loop_from_json),
         "retained_until": _TIME,
         "asked_at": _TIME,

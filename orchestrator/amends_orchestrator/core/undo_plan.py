@@ -20,6 +20,7 @@ from amends_orchestrator.core.plan import (
     WaitNode,
     path_of,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.state import UNSENT, Saga, StepState, StepStatus
 
 
@@ -79,7 +80,7 @@ def _visit(
                 return order
             items.append(item)
             return order if item.residue else order + 1
-        case AwaitNode():
+        case AwaitNode() | ReviewNode():
             return order
         case ParallelNode():
             bodies = [(body, prefix) for _, body in node.branches]

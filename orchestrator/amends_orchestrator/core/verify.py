@@ -40,6 +40,7 @@ from amends_orchestrator.core.verify_loops import (
     items_known,
 )
 from amends_orchestrator.core.verify_references import References
+from amends_orchestrator.core.verify_reviews import check_review, is_seen
 from amends_orchestrator.core.verify_schemas import malformed
 
 _STRICTER: Final = (Effect.TRANSACTIONAL, Effect.KEYED, Effect.QUERYABLE, Effect.NONE)
@@ -77,6 +78,7 @@ class _Place:
         prefix: str = "",
         chosen: bool = False,
         times: int = 1,
+        reviewed: bool = False,
     ) -> None:
         self.holder = holder
         """The kind around it in which no pivot may stand; None in the top sequence and its
@@ -91,6 +93,8 @@ class _Place:
         """Whether it is reached at all depends on a condition, on items, or on what failed."""
         self.times = times
         """How often it may run, as far as the document says."""
+        self.reviewed = reviewed
+        """A person has approved on every way to here."""
 
     def inside(
         self,
@@ -107,6 +111,7 @@ class _Place:
             prefix=self.prefix if prefix is None else prefix,
             chosen=self.chosen or chosen,
             times=self.times * times,
+            reviewed=self.reviewed,
         )
 
 
@@ -195,6 +200,9 @@ class _Checker:
                 yield from check_await(step, at, after_pivot=place.after, times=place.times)
             case document.ChildSaga():
                 yield from self.child(step, at, place)
+            case document.Review():
+                yield from check_review(step, at, after_pivot=place.after)
+                place.reviewed = place.reviewed or is_seen(step)
             case document.Tool():
                 yield from self.tool(step, at, place)
             case document.Llm():
@@ -202,8 +210,8 @@ class _Checker:
             case _:
                 reason = f"steps of kind {step.kind!r} cannot be run by this version"
                 remedy = (
-                    "use action, llm, tool, parallel, choice, each, repeat, alternatives, wait, "
-                    "await and saga"
+                    "use action, llm, tool, review, parallel, choice, each, repeat, alternatives, "
+                    "wait, await and saga"
                 )
                 yield _error(f"{at}/kind", reason, remedy)
 
@@ -252,13 +260,17 @@ class _Checker:
         if step.limit is not None:
             yield from self.limit(step.limit, f"{at}/limit")
         if step.review is not None:
-            reason = "reviews cannot be asked for by this version"
-            yield _error(f"{at}/review", reason, "leave `review` out")
+            late = place.after and step.on_failure != "ignore"
+            yield from check_review(step.review, f"{at}/review", after_pivot=late)
         yield from self.pivot(step, at, place)
         irreversible = reversal_of(step, info) is Reversal.IRREVERSIBLE
-        if irreversible and not step.pivot and place.before and step.review is None:
+        seen = place.reviewed or is_seen(step.review)
+        if irreversible and not step.pivot and place.before and not seen:
             reason = "it cannot be taken back and may run before the pivot"
-            remedy = "mark it `pivot: true`, move it behind the pivot, or give it a compensation"
+            remedy = (
+                "mark it `pivot: true`, move it behind the pivot, give it a compensation, "
+                "or a `review` that nothing passes by"
+            )
             yield _error(f"{at}/reversal", reason, remedy)
         if place.after and not step.pivot:
             yield from self.after_pivot(step, at)

@@ -12,8 +12,8 @@ from amends_contracts.expressions import (
 )
 from amends_contracts.names import is_name
 from amends_contracts.problems import FieldError
+from amends_orchestrator.core.compiling import EACH_NAMES, REPEAT_NAMES
 from amends_orchestrator.core.loops import ITEMS_MAX
-from amends_orchestrator.core.plan import EACH_NAMES, REPEAT_NAMES
 from amends_orchestrator.core.state import ROWS_MAX, SIGNALS_MAX
 from amends_orchestrator.core.waits import moment
 

@@ -22,14 +22,9 @@ from amends_contracts.expressions import (
 from amends_contracts.messages import Effect, Json
 from amends_contracts.problems import FieldError
 from amends_orchestrator.core.asking import ANSWER, as_action
+from amends_orchestrator.core.compiling import EACH_NAMES, NEXT_PLAN_NAMES, REPEAT_NAMES, UNDO_NAMES
 from amends_orchestrator.core.expressions import Expressions
-from amends_orchestrator.core.plan import (
-    EACH_NAMES,
-    NEXT_PLAN_NAMES,
-    REPEAT_NAMES,
-    STEP_NAMES,
-    UNDO_NAMES,
-)
+from amends_orchestrator.core.plan import STEP_NAMES
 from amends_orchestrator.core.resolve import Commands, compensation_of, effect_of
 from amends_orchestrator.core.verify_loops import check_child_key
 from amends_orchestrator.core.verify_places import places_in
@@ -83,6 +78,7 @@ class _Here:
     undo_output: Schema = field(default_factory=dict[str, Any])
     lenient: bool = True
     """`action.output` may be null here."""
+    guards: bool = False  # it stands in the review of an action: there is no output yet
 
 
 class References:
@@ -151,6 +147,10 @@ class References:
             case document.ChildSaga():
                 yield from self.child(step, at, _Here(visible, own))
                 visible[step.id] = _Visible(ANYTHING, None if sure else _OUTPUT)
+            case document.Review():
+                yield from self.value(step.show, f"{at}/show", _Here(visible, own), ANYTHING)
+                yield from self.asked(step, at, _Here(visible, own))
+                visible[step.id] = _Visible(step.form or ANYTHING, None if sure else _OUTPUT)
             case document.Await():
                 sure = sure and step.on_timeout != "ignore"
                 visible[step.id] = _Visible(ANYTHING, None if sure else _OUTPUT)
@@ -220,6 +220,10 @@ class References:
         info = self.commands.get(step.command)
         schema: Schema = info.input if info is not None and info.input else ANYTHING
         yield from self.value(step.input, f"{at}/input", here, schema)
+        if step.review is not None:
+            own = replace(here.around, names=here.around.names | UNDO_NAMES)
+            place = _Here(here.visible, own, undo_input=schema, guards=True)
+            yield from self.asked(step.review, f"{at}/review", place)
         if step.limit is not None and step.limit.key is not None:
             yield from self.value(step.limit.key, f"{at}/limit/key", here, _KEY)
         undo = compensation_of(step, info)
@@ -246,6 +250,16 @@ class References:
             return
         yield from self.value(step.key, f"{at}/key", here, _TEXT)
         yield from check_child_key(step.key, f"{at}/key", here.around.names)
+
+    def asked(
+        self, step: document.Review | document.Guard, at: str, here: _Here
+    ) -> Iterator[FieldError]:
+        """What a review shows, and to whom."""
+        if isinstance(step, document.Guard) and step.when is not None:
+            yield from self.condition(step.when, f"{at}/when", here)
+        yield from self.value(step.title or "", f"{at}/title", here, _TEXT)
+        for name in ("assignees", "escalate_to"):
+            yield from self.value(list(getattr(step, name)), f"{at}/{name}", here, ANYTHING)
 
     # --- values
 
@@ -399,6 +413,8 @@ class References:
                 return schema_at(_FAILURE, tuple(rest))
             case ("action", "input", *rest):
                 return schema_at(here.undo_input, tuple(rest))
+            case ("action", "output", *_) if here.guards:
+                return Missing("output", ("input",))
             case ("action", "output", *rest):
                 return schema_at(here.undo_output, tuple(rest))
             case ("action", str(name), *_):

@@ -27,8 +27,10 @@ from amends_orchestrator.core.plan import (
     children,
     path_of,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.state import Asker, Doing, Saga, StepState, StepStatus
-from amends_orchestrator.core.view_frames import kind_of, shortened
+from amends_orchestrator.core.view_frames import BEGINS, OUTPUTS, kind_of, shortened
+from amends_orchestrator.core.view_reviews import review_of, review_step, until, waits_for
 from amends_orchestrator.core.view_usage import answers_of, usage_by_model, usage_of
 
 NEEDS_OPERATOR: Final = "waits for an operator"
@@ -162,6 +164,7 @@ _ENDS = frozenset(
         Kind.STEP_LEFT,
         Kind.STEP_SIGNALLED,
         Kind.STEP_WITHDRAWN,
+        Kind.STEP_REVIEWED,
     }
 )
 _UNDO_ENDS = frozenset({Kind.UNDO_SUCCEEDED, Kind.UNDO_FAILED})
@@ -186,9 +189,9 @@ def _stories(rows: Iterable[JournalRow]) -> dict[StepPath, _Story]:
             continue
         if row.kind == Kind.STEP_QUEUED:
             story.permit = data
-        if row.kind in (Kind.STEP_DISPATCHED, Kind.STEP_ENTERED, Kind.STEP_AWAITING):
+        if row.kind in BEGINS:
             story.started_at = story.started_at or row.at
-        if row.kind in (Kind.STEP_SUCCEEDED, Kind.STEP_LATE, Kind.STEP_ADOPTED):
+        if row.kind in OUTPUTS:
             story.output = data.get("output")
         if "input" in data:
             story.input = data["input"]
@@ -228,6 +231,8 @@ class _Viewer:
             return self.wait(path, step) | place
         if isinstance(node, AwaitNode):
             return self.await_(node, path, step) | place
+        if isinstance(node, ReviewNode):
+            return review_step(self.saga, path, step, self.stories.get(path) or _Story()) | place
         below = list(self.below(node, prefix, path, step))
         counted = [c["status"] for c in below if c.get("chosen", True) and not c.get("failed")]
         data = {"path": path, "kind": kind_of(node), "attempt": 0, **place}
@@ -325,6 +330,7 @@ class _Viewer:
             "answered_by": answers_of(story.usage) or None,
             "compensation": None if step is None else _compensation(node, step, story),
             "compensable_until": None if step is None else _time(step.retained_until),
+            "review": None if step is None else review_of(self.saga, step),
         }
         return data | {name: value for name, value in optional.items() if value is not None}
 
@@ -354,6 +360,8 @@ class _Viewer:
                 return f"undeliverable: nobody runs {node.service}"
             if op.doing is Doing.BLOCKED:
                 return NEEDS_OPERATOR
+            if op.doing is Doing.REVIEWING:
+                return waits_for(step)
             if op.doing in _QUIET and self.saga.state.suspended:
                 return "the saga is suspended"
             if op.doing is Doing.QUEUED:
@@ -415,12 +423,10 @@ def _parent(asked: Sequence[Asker]) -> Json:
 
 def _awaited(node: AwaitNode, step: StepState) -> str | None:
     """Why it stands where it stands, if that is not plain."""
-    op = step.action
-    if op.doing is Doing.BLOCKED:
+    if step.action.doing is Doing.BLOCKED:
         return NEEDS_OPERATOR
-    if op.doing is Doing.AWAITING:
-        until = "" if op.due is None else f" until {op.due.isoformat(timespec='milliseconds')}"
-        return f"waits for event {node.event}{until}"
+    if step.action.doing is Doing.AWAITING:
+        return f"waits for event {node.event}{until(step.action)}"
     return "ignored" if step.ignored else None
 
 

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Final
 
 from amends_contracts.messages import Json
+from amends_orchestrator.core.kinds import Kind
 from amends_orchestrator.core.plan import (
     ActionNode,
     AlternativesNode,
@@ -16,6 +17,7 @@ from amends_orchestrator.core.plan import (
     RepeatNode,
     WaitNode,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 from amends_orchestrator.core.state import StepStatus
 
 FRAMES_SHOWN: Final = 12
@@ -29,6 +31,13 @@ SETTLED: Final = frozenset(
         StepStatus.COMPENSATED.value,
         StepStatus.NOTHING_TO_COMPENSATE.value,
     }
+)
+BEGINS: Final = frozenset(
+    {Kind.STEP_DISPATCHED, Kind.STEP_ENTERED, Kind.STEP_AWAITING, Kind.REVIEW_REQUESTED}
+)
+"""Facts with which a step begins, and those that hold its output."""
+OUTPUTS: Final = frozenset(
+    {Kind.STEP_SUCCEEDED, Kind.STEP_LATE, Kind.STEP_ADOPTED, Kind.STEP_REVIEWED}
 )
 _MANY: Final = {"each": "items", "repeat": "iterations"}
 
@@ -52,6 +61,8 @@ def kind_of(node: Node) -> str:
             return "wait"
         case AwaitNode():
             return "await"
+        case ReviewNode():
+            return "review"
 
 
 def shortened(node: Json) -> Json:

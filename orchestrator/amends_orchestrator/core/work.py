@@ -14,6 +14,7 @@ from amends_contracts.messages import Json, LifecycleEvent, to_body
 from amends_contracts.names import BODY_BYTES_MAX, Op, StepPath
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core import journal as j
+from amends_orchestrator.core import journal_reviews as r
 from amends_orchestrator.core.decision import Decision, JournalRow, Notice, PermitChange, Send
 from amends_orchestrator.core.evolve import Draft
 from amends_orchestrator.core.expressions import CompiledTemplate, ExpressionError
@@ -162,7 +163,7 @@ class Work:
         return self._any_is(ACTIVE)
 
     def working(self) -> bool:
-        """Whether anything is under way but what a `wait` or an `await` waits for."""
+        """Whether anything is under way but what a `wait`, an `await` or a review waits for."""
         return self._any_is(WORKING)
 
     def _any_is(self, doing: frozenset[Doing]) -> bool:
@@ -284,6 +285,10 @@ _NOTICES: Mapping[type, LifecycleEvent] = {
     j.StepFailed: LifecycleEvent.STEP_FAILED,
     j.StepUnknown: LifecycleEvent.STEP_UNKNOWN,
     j.UndoSucceeded: LifecycleEvent.STEP_COMPENSATED,
+    r.StepReviewed: LifecycleEvent.STEP_SUCCEEDED,
+    r.ReviewRequested: LifecycleEvent.REVIEW_REQUESTED,
+    r.ReviewDecided: LifecycleEvent.REVIEW_DECIDED,
+    r.ReviewExpired: LifecycleEvent.REVIEW_EXPIRED,
 }
 
 

@@ -16,18 +16,15 @@ from uuid import UUID
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import dump_messages
 from amends_contracts.messages import StartAnswer
-from amends_contracts.names import SagaId, StepPath
+from amends_contracts.names import SagaId
 from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator import core
 from amends_orchestrator.core.decision import (
-    Ask,
     Decision,
-    GiveBack,
     JournalRow,
     Missing,
     PermitChange,
     Refused,
-    Take,
 )
 from amends_orchestrator.core.inputs import Asked, Fault, Input, StartRequested
 from amends_orchestrator.core.state import TERMINAL, Identity
@@ -35,13 +32,12 @@ from amends_orchestrator.engine.catalog import Catalog, Registered
 from amends_orchestrator.engine.circuits import View
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
+from amends_orchestrator.engine.permits import permit_writes
 from amends_orchestrator.engine.ports import (
-    NO_PERMITS,
     Batch,
     Due,
     Loaded,
     OutboxWrite,
-    PermitWrites,
     SagaWrite,
     StartKey,
     Store,
@@ -439,6 +435,7 @@ class Assembly:
             input_digest=None if start is None else start.input_digest,
             labels={} if start is None else start.labels,
             trace_id=None if start is None else self._tracing.started(saga.identity, start.trace),
+            reviews=core.review_tasks(slot.registered.plan, saga, slot.rows),
             permits=permit_writes(slot.permits),
         )
 
@@ -457,28 +454,6 @@ def _first(
     if work.undone:
         return core.start_undone(plan, identity, request, now)
     return core.start(plan, identity, request, now, sick)
-
-
-def permit_writes(changes: Sequence[PermitChange]) -> PermitWrites:
-    """What is left of a batch's changes: what was asked for and withdrawn in it never was."""
-    if not changes:
-        return NO_PERMITS
-    asked: dict[tuple[StepPath, int], Ask] = {}
-    taken: dict[tuple[StepPath, int], None] = {}
-    returned: list[tuple[StepPath, int]] = []
-    for change in changes:
-        permit = (change.path, change.ask)
-        match change:
-            case Ask():
-                asked[permit] = change
-            case Take():
-                taken[permit] = None
-            case GiveBack() if permit in asked:
-                del asked[permit]
-            case GiveBack():
-                taken.pop(permit, None)
-                returned.append(permit)
-    return PermitWrites(tuple(asked.values()), tuple(taken), tuple(returned))
 
 
 def start_key(work: ForStart) -> StartKey:

@@ -15,8 +15,9 @@ import jsonschema_rs
 from amends_contracts.definition import Definition
 from amends_contracts.messages import CommandInfo, Json, digest_of, to_body
 from amends_contracts.problems import FieldError, Problem, ProblemType
+from amends_orchestrator.core.compiling import compile_plan
 from amends_orchestrator.core.expressions import Expressions
-from amends_orchestrator.core.plan import Plan, compile_plan
+from amends_orchestrator.core.plan import Plan
 from amends_orchestrator.engine.ports import Clock, Store
 
 log = logging.getLogger(__name__)

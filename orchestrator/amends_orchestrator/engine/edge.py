@@ -28,6 +28,7 @@ from amends_contracts.codec import (
 from amends_contracts.messages import (
     REF_TYPE,
     Cancel,
+    Decide,
     Hello,
     Json,
     Outcome,
@@ -63,6 +64,7 @@ from amends_orchestrator.engine.dispatch import input_digest
 from amends_orchestrator.engine.ids import uuid7
 from amends_orchestrator.engine.ports import Clock, Store, StoreUnavailable
 from amends_orchestrator.engine.reading import Reading, held
+from amends_orchestrator.engine.reviews import decision_of
 from amends_orchestrator.engine.signals import for_key
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.undo import undo_of
@@ -78,6 +80,8 @@ A client's verb could do without the rest, but not know who asks, and for which 
 
 CLIENT_SCOPES: Final = frozenset({"starter", "operator", "admin"})
 """Scopes that may start, cancel and signal."""
+REVIEWER_SCOPES: Final = frozenset({"reviewer", "operator", "admin"})
+"""Scopes that may decide reviews."""
 PRINCIPAL_S: Final = 5.0
 """How long what is known of a broker user is not asked again."""
 PROBLEM_BYTES_MAX: Final = 16 * 1024
@@ -97,6 +101,8 @@ class Principal(Protocol):
     def tenant(self) -> str: ...
     @property
     def scope(self) -> str: ...
+    @property
+    def roles(self) -> frozenset[str]: ...
 
 
 PrincipalOf = Callable[[str], Awaitable[Principal | None]]
@@ -108,6 +114,7 @@ class _Speaker:
     name: str
     tenant: str
     scope: str
+    roles: frozenset[str] = frozenset()
 
 
 class Edge:
@@ -287,7 +294,8 @@ class Edge:
             refused = Refused(type=ProblemType.BAD_REQUEST, detail=error.reason)
             return Reading([], dead=error.reason, answer_to=answer_to, answer=refused)
         speaker = await self._speaker(message.user_id)
-        if speaker.scope not in CLIENT_SCOPES:
+        scopes = REVIEWER_SCOPES if isinstance(asked, Decide) else CLIENT_SCOPES
+        if speaker.scope not in scopes:
             detail = f"{speaker.name} may not do this: its scope is {speaker.scope}"
             refused = Refused(type=ProblemType.FORBIDDEN, detail=detail)
             return Reading([], refused=(refused.type,), answer_to=answer_to, answer=refused)
@@ -304,6 +312,9 @@ class Edge:
                 found = await undo_of(store, catalog, tenant, by, asked, trace, self._new_id)
             case Signal():
                 found = await self.signal(tenant, by, asked)
+            case Decide():
+                store, catalog, roles = self._store, self._catalog, speaker.roles
+                found = await decision_of(store, catalog, tenant, by, roles, asked)
             case _:
                 detail = f"{message.routing_key} is not served by this version"
                 found = Refused(type=ProblemType.UNSUPPORTED, detail=detail)
@@ -371,7 +382,8 @@ class Edge:
         principal = await self._principal_of(user_id)
         speaker = _Speaker(user_id, self._tenant, "starter")
         if principal is not None:
-            speaker = _Speaker(principal.name, principal.tenant, str(principal.scope))
+            scope, roles = str(principal.scope), principal.roles
+            speaker = _Speaker(principal.name, principal.tenant, scope, roles)
         self._speakers[user_id] = (now + PRINCIPAL_S, speaker)
         return speaker
 

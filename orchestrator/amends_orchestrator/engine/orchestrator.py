@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from amends_contracts.messages import Signal, Start, StartAnswer, Trace, Undo
+from amends_contracts.messages import Decide, Signal, Start, StartAnswer, Trace, Undo
 from amends_contracts.names import SagaId
 from amends_contracts.problems import ProblemType
 from amends_contracts.topology import Topology
@@ -37,6 +37,7 @@ from amends_orchestrator.engine.intake import Intake, Pace
 from amends_orchestrator.engine.leases import Leases
 from amends_orchestrator.engine.ports import CircuitWrite, Clock, Store, StoreUnavailable, Transport
 from amends_orchestrator.engine.relay import Relay
+from amends_orchestrator.engine.reviews import decision_of
 from amends_orchestrator.engine.scheduling import Scheduler
 from amends_orchestrator.engine.signals import Signals
 from amends_orchestrator.engine.tasks import Tasks
@@ -366,6 +367,20 @@ class Orchestrator:
             return self._counted(work)
         result = await self._asked_for(work)
         assert isinstance(result, StartAnswer | Refused)
+        return result
+
+    async def decide(
+        self, tenant: str, by: str, roles: frozenset[str], asked: Decide
+    ) -> Decision | Refused:
+        """Give a review a reviewer's decision; resolves after the commit. Raises StoreUnavailable.
+
+        `by` and `roles` are the authenticated principal's.
+        """
+        work = await decision_of(self._store, self.catalog, tenant, by, roles, asked)
+        if isinstance(work, Refused):
+            return self._counted(work)
+        result = await self._asked_for(work)
+        assert isinstance(result, Decision | Refused)
         return result
 
     async def signal(

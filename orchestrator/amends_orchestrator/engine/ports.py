@@ -15,6 +15,7 @@ from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag, PublishRes
 from amends_contracts.messages import CommandInfo, Hello, Json
 from amends_contracts.names import SagaId, StepPath
 from amends_orchestrator.core.decision import Ask, JournalRow
+from amends_orchestrator.core.review_tasks import ReviewTask
 from amends_orchestrator.core.state import Identity, SagaStatus
 
 # --- Store -------------------------------------------------------------------------------------
@@ -94,6 +95,8 @@ class SagaWrite:
     input_digest: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     trace_id: str | None = None
+    reviews: tuple[ReviewTask, ...] = ()
+    """Reviews that these rows ask for or change."""
     permits: PermitWrites = NO_PERMITS
 
 

@@ -19,10 +19,11 @@ from amends_orchestrator.engine.ports import (
     SagaWrite,
     StartKey,
 )
+from amends_orchestrator.store.review_arrays import review_arrays
 
 
 def batch_arrays(batch: Batch) -> dict[str, Any]:
-    """Every parameter of `commit_batch`."""
+    """Every parameter of `commit_batch`, and of its part for reviews where there are any."""
     for write in batch.sagas:
         check(write)
     rows = [(write.identity.saga_id, row) for write in batch.sagas for row in write.rows]
@@ -33,6 +34,7 @@ def batch_arrays(batch: Batch) -> dict[str, Any]:
         **_keys(batch.sagas),
         **_labels([w for w in batch.sagas if w.labels and not w.loaded_seq]),
         **_rows(rows),
+        **review_arrays([w for w in batch.sagas if w.reviews]),
         **outbox_arrays("outbox", () if batch.outbox is None else (batch.outbox,)),
         **outbox_arrays("rewritten", batch.outbox_rewritten),
         "settled": batch.outbox_settled,

@@ -20,7 +20,7 @@ from amends_migrations.urls import connector
 from amends_orchestrator.engine.ports import BadData, Conflict, StoreUnavailable
 from amends_orchestrator.store.queries import Query
 
-COMMITS: Final = frozenset({"commit_batch", "commit_batch_with_permits"})
+COMMIT: Final = "commit_batch"
 """The statements that may lose a race."""
 FENCE: Final = "SG001"
 """SQLSTATE of amends.fence()."""
@@ -191,7 +191,7 @@ def sorted_error(name: str, error: asyncpg.PostgresError) -> Exception:
     sqlstate: str = error.sqlstate or ""
     said = f"{name}: {sqlstate} {error}"
     if sqlstate in _LOST_RACES:  # only a commit is decided anew; all else is asked again
-        return Conflict(said) if name in COMMITS else StoreUnavailable(said)
+        return Conflict(said) if name.startswith(COMMIT) else StoreUnavailable(said)
     if sqlstate == UNIQUE_VIOLATION and getattr(error, "constraint_name", None) in _RACES:
         return Conflict(said)
     if sqlstate[:2] in _DATA:

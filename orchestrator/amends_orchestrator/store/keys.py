@@ -13,8 +13,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from amends_orchestrator.core.reviews import EVERYBODY
 from amends_orchestrator.store import queries
 from amends_orchestrator.store.database import Database
 
@@ -42,6 +44,8 @@ class Principal:
     name: str
     tenant: str
     scope: Scope
+    roles: frozenset[str] = frozenset()
+    """Which reviews for `role:<role>` it may decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,7 @@ class KeyRow:
     broker_user: str | None
     created_at: datetime
     expires_at: datetime | None
+    roles: frozenset[str] = frozenset()
 
 
 class ApiKeys:
@@ -71,6 +76,7 @@ class ApiKeys:
         *,
         expires_at: datetime | None = None,
         broker_user: str | None = None,
+        roles: Sequence[str] = (),
     ) -> str:
         """A new key in plain text: the only time it can be seen.
 
@@ -88,6 +94,7 @@ class ApiKeys:
             scope=Scope(scope).value,
             broker_user=broker_user,
             expires_at=expires_at,
+            roles=sorted(set(roles)),
         )
         return plaintext
 
@@ -102,7 +109,7 @@ class ApiKeys:
         matches = hmac.compare_digest(kept, _hash(plaintext))
         if row is None or not matches:
             return None
-        return Principal(row["name"], row["tenant"], Scope(row["scope"]))
+        return _principal(row)
 
     async def list(self) -> Sequence[KeyRow]:
         """All keys that are valid, of every tenant."""
@@ -116,6 +123,7 @@ class ApiKeys:
                 broker_user=r["broker_user"],
                 created_at=r["created_at"],
                 expires_at=r["expires_at"],
+                roles=frozenset(r["roles"]) - {EVERYBODY},
             )
             for r in rows
         ]
@@ -128,7 +136,13 @@ class ApiKeys:
     async def tenant_of_user(self, user_id: str) -> Principal | None:
         """As whom a user of the broker speaks; None if no key names it."""
         row = await self._database.row(SQL["key_of_user"], broker_user=user_id)
-        return None if row is None else Principal(row["name"], row["tenant"], Scope(row["scope"]))
+        return None if row is None else _principal(row)
+
+
+def _principal(row: asyncpg.Record) -> Principal:
+    """Its roles are its own: everybody's is none that a key can hold."""
+    roles = frozenset(row["roles"]) - {EVERYBODY}
+    return Principal(row["name"], row["tenant"], Scope(row["scope"]), roles)
 
 
 def prefix_of(plaintext: str) -> str | None:

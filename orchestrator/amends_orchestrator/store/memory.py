@@ -15,6 +15,7 @@ from amends_contracts.messages import CommandInfo, Hello, Json
 from amends_contracts.names import STEP_PATH_BYTES_MAX, SagaId
 from amends_contracts.topology import PARTITIONS_DEFAULT
 from amends_orchestrator.core.decision import JournalRow
+from amends_orchestrator.core.review_tasks import ReviewTask
 from amends_orchestrator.core.state import TERMINAL, SagaStatus
 from amends_orchestrator.engine.ports import (
     BadData,
@@ -96,6 +97,10 @@ class MemoryStore:
     _leases: dict[UUID, _Lease] = field(default_factory=dict[UUID, _Lease])
     _owners: dict[int, UUID] = field(default_factory=dict[int, UUID])
 
+    reviews: dict[tuple[SagaId, int], ReviewTask] = field(
+        default_factory=dict[tuple[SagaId, int], ReviewTask]
+    )
+
     def __post_init__(self) -> None:
         self.signals = MemorySignals(self.clock, self.starts)
 
@@ -171,6 +176,8 @@ class MemoryStore:
         self.permits.write(write, self.clock())
         rows = self.journal.setdefault(saga_id, [])
         rows += write.rows if self.plain else [_row(row) for row in write.rows]
+        for task in write.reviews:
+            self._review(task)
         if write.start is not None:
             assert write.input_digest is not None
             self.starts[write.start] = KnownStart(saga_id=saga_id, input_digest=write.input_digest)
@@ -180,6 +187,16 @@ class MemoryStore:
 
     def _copy(self, value: Json) -> Json:
         return value if self.plain else _copy(value)
+
+    def _review(self, task: ReviewTask) -> None:
+        at = (task.saga_id, task.seq)
+        before = self.reviews.get(at)
+        if before is not None:
+            first, shown = before.decided_at, max(before.shown_seq, task.shown_seq)
+            decided_at = first or task.decided_at
+            task = replace(task, request=before.request, shown_seq=shown, decided_at=decided_at)
+        if task.request is not None:
+            self.reviews[at] = task
 
     async def grant(
         self, after: Lane | None, *, lanes: int, limit: int, unheard_s: float

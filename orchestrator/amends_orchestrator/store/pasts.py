@@ -18,9 +18,10 @@ from amends_contracts.definition import Definition
 from amends_contracts.expressions import ExpressionSyntaxError
 from amends_contracts.names import SagaId, split_key
 from amends_orchestrator.core.checker import History, Made, SagaPast, Stored
+from amends_orchestrator.core.compiling import UnsupportedKind, compile_plan
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.expressions import Expressions
-from amends_orchestrator.core.plan import Plan, UnsupportedKind, compile_plan
+from amends_orchestrator.core.plan import Plan
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.core.state_json import from_stored, state_to_json
 from amends_orchestrator.store.rows import journal_row

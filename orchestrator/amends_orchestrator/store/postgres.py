@@ -150,12 +150,13 @@ class PostgresStore:
 
     async def commit(self, batch: Batch) -> None:
         """All or nothing."""
-        arrays = batch_arrays(batch)
+        arrays, parts = batch_arrays(batch), ""
+        if any(write.reviews for write in batch.sagas):
+            parts += "_reviews"
         if batch.permits:
             arrays |= permit_arrays(batch)
-            await self._hot("commit_batch_with_permits", **arrays)
-        else:
-            await self._hot("commit_batch", **arrays)
+            parts += "_permits"
+        await self._hot(f"commit_batch_with{parts}" if parts else "commit_batch", **arrays)
         self._recent.keep(arrays["row_saga_id"], arrays["row_seq"], arrays["row_data"])
         self._recent.forget(w.identity.saga_id for w in batch.sagas if w.status in TERMINAL)
 

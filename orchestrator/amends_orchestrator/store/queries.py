@@ -3,13 +3,15 @@
 A file holds statements that each begin with a line `-- name: <name>`. Parameters are written
 `:name` and become the positional ones of the driver, in the order of their first appearance.
 Lines between `-- with <part>:` and `-- end` make a second statement, `<name>_with_<part>`; the
-first goes without them.
+first goes without them. Of several parts there is one with each choice, named in their order.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
+from itertools import combinations
 from typing import Any, Final
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
@@ -36,11 +38,16 @@ def parse(source: str) -> dict[str, Query]:
     pieces = _NAME.split(source)
     found: dict[str, Query] = {}
     for name, body in zip(pieces[1::2], pieces[2::2], strict=True):
-        found[name] = _query(name, _PART.sub("", body))
-        for part in _PART.finditer(body):
-            whole = f"{name}_with_{part[1]}"
-            found[whole] = _query(whole, body)
+        parts = list(dict.fromkeys(part[1] for part in _PART.finditer(body)))
+        for count in range(len(parts) + 1):
+            for chosen in combinations(parts, count):
+                whole = "_".join((name, "with", *chosen)) if chosen else name
+                found[whole] = _query(whole, _PART.sub(partial(_kept_in, chosen), body))
     return found
+
+
+def _kept_in(parts: tuple[str, ...], part: re.Match[str]) -> str:
+    return part[2] if part[1] in parts else ""
 
 
 def load(file: str) -> dict[str, Query]:

@@ -9,6 +9,7 @@ from amends_contracts.messages import Json
 from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core import journal as j
+from amends_orchestrator.core import journal_reviews as r
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
 from amends_orchestrator.core.checker.folding import Entry, Folded
 from amends_orchestrator.core.checker.history import Decided, Stored
@@ -282,6 +283,8 @@ def _due(entry: Entry) -> datetime | None:
             return _if(step.undo, Doing.BACKOFF)
         case j.StepLeft():
             return _if(step.action, Doing.WAITING)
+        case r.ReviewExpired():
+            return _if(step.action, Doing.REVIEWING)
         case j.UndoProbed():
             return _if(step.undo, Doing.DOUBT)
         case j.StepDoubted(problem=problem) | j.StepRetrying(problem=problem):

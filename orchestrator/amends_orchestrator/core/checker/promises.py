@@ -12,6 +12,7 @@ from amends_orchestrator.core.checker import (
     inputs,
     messages,
     places,
+    reviews,
     signals,
 )
 from amends_orchestrator.core.checker.evidence import Broken, Evidence
@@ -26,6 +27,7 @@ from amends_orchestrator.core.plan import (
     RepeatNode,
     WaitNode,
 )
+from amends_orchestrator.core.plan_reviews import ReviewNode
 
 PROMISES: Final[Mapping[int, str]] = {
     1: "at most one effect per step; a recorded success is its receipt",
@@ -40,7 +42,7 @@ PROMISES: Final[Mapping[int, str]] = {
     10: "the outbox is complete and sound",
     11: "duplicates, reordering and delay change nothing",
     12: "no saga is silent for ever",
-    13: "starts and requests are applied exactly once, or refused",
+    13: "starts, requests and decisions are applied exactly once, or refused",
     14: "timers are never early, attempts and model calls stay within their budgets",
     15: "nothing of one tenant shows or acts in another",
 }
@@ -97,6 +99,7 @@ JUDGED: Final = (
     AlternativesNode,
     WaitNode,
     AwaitNode,
+    ReviewNode,
 )
 """Kinds of steps whose effects and order the rules know."""
 
@@ -140,6 +143,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(13, ("sent", "dropped", "quiet_at"), signals.signals_are_not_lost),
     Rule(13, (), family.undone_by_one_saga),
     Rule(14, (), family.windows_are_kept),
+    Rule(13, (), reviews.decisions_count_once),
+    Rule(13, (), reviews.what_runs_was_approved),
     Rule(14, (), decisions.no_timer_is_early),
     Rule(14, (), decisions.attempts_within_budget),
     Rule(14, (), decisions.loops_within_limits),

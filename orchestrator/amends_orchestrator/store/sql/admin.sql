@@ -63,26 +63,28 @@ SELECT (
 
 -- name: create_key
 -- A new key: only its hash comes here.
-INSERT INTO amends.api_key (prefix, hash, name, tenant, scope, broker_user, expires_at)
-VALUES (:prefix, :hash::bytea, :name, :tenant, :scope, :broker_user, :expires_at::timestamptz);
+INSERT INTO amends.api_key (
+    prefix, hash, name, tenant, scope, broker_user, expires_at, roles)
+VALUES (:prefix, :hash::bytea, :name, :tenant, :scope, :broker_user, :expires_at::timestamptz,
+        :roles::text[]);
 
 -- name: find_key
 -- The key of a prefix, while it is valid.
-SELECT prefix, hash, name, tenant, scope
+SELECT prefix, hash, name, tenant, scope, roles
 FROM amends.api_key
 WHERE prefix = :prefix AND revoked_at IS NULL
   AND (expires_at IS NULL OR expires_at > clock_timestamp());
 
 -- name: key_of_user
 -- The valid key that names a user of the broker.
-SELECT prefix, name, tenant, scope
+SELECT prefix, name, tenant, scope, roles
 FROM amends.api_key
 WHERE broker_user = :broker_user AND revoked_at IS NULL
   AND (expires_at IS NULL OR expires_at > clock_timestamp());
 
 -- name: keys
 -- All valid keys.
-SELECT prefix, name, tenant, scope, broker_user, created_at, expires_at
+SELECT prefix, name, tenant, scope, broker_user, created_at, expires_at, roles
 FROM amends.api_key
 WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
 ORDER BY tenant, name, prefix;

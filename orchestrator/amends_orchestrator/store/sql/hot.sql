@@ -42,8 +42,8 @@ JOIN amends.journal AS j ON (j.saga_id, j.seq) = (wanted.saga_id, wanted.seq);
 -- three run before the other parts, so that a lost race or a repeated commit is never taken for a
 -- wrong journal row. Sagas are given in the order of their ids, keys in theirs, and so are locked
 -- in one order by everybody. `wake_at` only ever comes nearer here; it goes when the saga ends.
--- Permits are asked for, taken and given back with the decision, or not at all; a batch without
--- any is spared that part.
+-- Permits are asked for, taken and given back with the decision, or not at all, and reviews are
+-- written with it; a batch without any is spared that part.
 WITH changed AS (
     UPDATE amends.saga AS s
     SET seq = c.seq,
@@ -96,6 +96,45 @@ journalled AS (
         :row_attempt::integer[], :row_kind::text[], :row_step::text[], :row_data::text[]
     ) AS j (saga_id, at, seq, attempt, kind, step, data)
 ),
+-- with reviews:
+review_asked AS (
+    INSERT INTO amends.review (
+        saga_id, seq, requested_at, due, decided_at, notify_at, version, shown_seq, quorum,
+        tenant, definition, key, step, command, title, status, digest, assignees, approved_by)
+    SELECT a.saga_id, a.seq, a.at, a.due, a.decided_at, a.at, a.version, a.shown_seq, a.quorum,
+           a.tenant, a.definition, a.key, a.step, a.command, a.title, a.status, a.digest,
+           ARRAY(SELECT json_array_elements_text(a.assignees::json)),
+           ARRAY(SELECT json_array_elements_text(a.approved_by::json))
+    FROM unnest(
+        :asked_saga_id::uuid[], :asked_seq::integer[], :asked_at::timestamptz[],
+        :asked_due::timestamptz[], :asked_decided_at::timestamptz[], :asked_version::integer[],
+        :asked_shown_seq::integer[], :asked_quorum::smallint[], :asked_tenant::text[],
+        :asked_definition::text[], :asked_key::text[], :asked_step::text[],
+        :asked_command::text[], :asked_title::text[], :asked_status::text[],
+        :asked_digest::text[], :asked_assignees::text[], :asked_approved_by::text[]
+    ) AS a (saga_id, seq, at, due, decided_at, version, shown_seq, quorum, tenant, definition, key,
+            step, command, title, status, digest, assignees, approved_by)
+),
+review_changed AS (
+    UPDATE amends.review AS v
+    SET status = r.status,
+        due = r.due,
+        decided_at = COALESCE(v.decided_at, r.decided_at),
+        notify_at = clock_timestamp(),
+        notify_tries = 0,
+        shown_seq = GREATEST(v.shown_seq, r.shown_seq),
+        digest = r.digest,
+        assignees = ARRAY(SELECT json_array_elements_text(r.assignees::json)),
+        approved_by = ARRAY(SELECT json_array_elements_text(r.approved_by::json))
+    FROM unnest(
+        :review_saga_id::uuid[], :review_seq::integer[], :review_status::text[],
+        :review_due::timestamptz[], :review_decided_at::timestamptz[],
+        :review_shown_seq::integer[], :review_digest::text[], :review_assignees::text[],
+        :review_approved_by::text[]
+    ) AS r (saga_id, seq, status, due, decided_at, shown_seq, digest, assignees, approved_by)
+    WHERE v.saga_id = r.saga_id AND v.seq = r.seq
+),
+-- end
 sent AS (
     INSERT INTO amends.outbox (id, orchestrator, n, body)
     SELECT o.id, :orchestrator::uuid, o.n, o.body

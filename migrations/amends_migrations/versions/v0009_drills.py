@@ -2,7 +2,7 @@
 
 from amends_migrations.sql import run_file
 
-revision = "0010"
+revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
@@ -10,4 +10,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Create the tables; prose and SQL are in the file."""
-    run_file("v0010_drills.sql")
+    run_file("v0009_drills.sql")
