@@ -24,6 +24,11 @@ from conformance.stores import ME, batch, moved, new_saga, row
 
 START = UUID(int=0)
 COMPLETED = SagaStatus.COMPLETED
+REVIEWED = """
+INSERT INTO amends.review (saga_id, seq, requested_at, decided_at, version, shown_seq, quorum,
+    tenant, definition, key, step, title, status, digest, assignees, approved_by)
+VALUES ($1, 2, $2, $2, 1, 2, 1, 'acme', 'book-trip', 'k', 'pay', 'Pay?', 'approved', 'd', '{}', '{}')
+"""
 
 
 @pytest.fixture
@@ -79,6 +84,7 @@ async def test_a_saga_goes_with_its_journal_and_labels_and_leaves_its_key(
     now = (await store.load([], [])).now
     saga = started(now, labels={"a": "1"})
     await over(store, saga, now)
+    await connection.execute(REVIEWED, UUID(saga.identity.saga_id), now)
     kept: list[Over] = []
     outbox = OutboxWrite(id=uuid4(), n=1, body=b"told")
 
@@ -92,7 +98,7 @@ async def test_a_saga_goes_with_its_journal_and_labels_and_leaves_its_key(
     assert it.columns["key"] == saga.identity.key
     assert it.columns["labels"] == {"a": "1"}
     assert [r.seq for r in it.rows] == [1, 2]
-    for table in ("saga", "journal", "saga_label"):
+    for table in ("saga", "journal", "saga_label", "review"):
         assert await connection.fetchval(f"SELECT count(*) FROM amends.{table}") == 0
     assert saga.start is not None
     [key] = (await store.load([], [saga.start])).starts.values()

@@ -60,6 +60,9 @@ labelled AS (
     WHERE (l.tenant, l.name, l.value, l.saga_id)
         = (gone.tenant, label.key, label.value, gone.id)
 ),
+reviewed AS (
+    DELETE FROM amends.review WHERE saga_id = ANY (:ids::uuid[])
+),
 keyed AS (
     UPDATE amends.start_key AS k
     SET archived_at = clock_timestamp()
