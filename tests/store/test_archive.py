@@ -27,7 +27,8 @@ COMPLETED = SagaStatus.COMPLETED
 REVIEWED = """
 INSERT INTO amends.review (saga_id, seq, requested_at, decided_at, version, shown_seq, quorum,
     tenant, definition, key, step, title, status, digest, assignees, approved_by)
-VALUES ($1, 2, $2, $2, 1, 2, 1, 'acme', 'book-trip', 'k', 'pay', 'Pay?', 'approved', 'd', '{}', '{}')
+VALUES ($1, 2, $2, $2, 1, 2, 1,
+    'acme', 'book-trip', 'k', 'pay', 'Pay?', 'approved', 'd', '{}', '{}')
 """
 
 
