@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from amends_contracts.messages import StartAnswer, Trace
+from amends_contracts.messages import Start, StartAnswer, Trace
 from amends_contracts.names import SagaId
 from amends_orchestrator.core import from_stored
 from amends_orchestrator.core.checker import Decided
@@ -259,8 +259,10 @@ class Engine(Process):
         self.shared.look()
 
 
-async def _nobody_starts(*_: object) -> StartAnswer | Refused:
-    raise AssertionError("there are no schedules")
+async def _nobody_starts(
+    tenant: str, by: str, start: Start, *, requested_by: str | None
+) -> StartAnswer | Refused:
+    raise AssertionError(f"there are no schedules: {tenant} {by} {start} {requested_by}")
 
 
 class _Tasks(Tasks):

@@ -155,6 +155,15 @@ def test_a_lost_call_keeps_its_reservation_spent() -> None:
     saga.ends("compensated")
 
 
+def test_an_answer_that_does_not_say_what_it_used_keeps_its_reservation_spent() -> None:
+    """A participant that leaves the header out does not get its calls for nothing."""
+    plan = definition(llm("ask", limits={"tokens": 60}), **within(tokens=100))
+    saga = given(plan, word="hi")
+    saga.expect(CALL).reply(succeeded(text="x"))
+    saga.ends("completed")
+    assert saga.saga.state.meter.spent == Amount(1, 60)
+
+
 def test_a_provider_that_was_busy_has_used_nothing() -> None:
     """`failed` without usage: the participant knows that nothing was used."""
     plan = definition(llm("ask", limits={"tokens": 60}), **within(tokens=100))

@@ -6,17 +6,33 @@ from typing import Any
 import pytest
 
 from amends_contracts.amqp import AmqpMessage, PublishResult
-from amends_contracts.codec import encode_reply
-from amends_contracts.messages import Json, StartAnswer, Undo
-from amends_contracts.names import START_SAGA, UNDO_SAGA, Op, SagaId, StepPath
+from amends_contracts.codec import encode_command, encode_reply
+from amends_contracts.messages import Command, Json, Outcome, StartAnswer, Undo, to_body
+from amends_contracts.names import (
+    START_SAGA,
+    UNDO_SAGA,
+    Op,
+    SagaId,
+    StepPath,
+    key_of,
+    message_id_of,
+    reply_routing_key,
+)
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.core.decision import Decision, Refused
-from amends_orchestrator.core.inputs import Asked, CancelRequested, Input, SkipRequested
+from amends_orchestrator.core.inputs import (
+    Asked,
+    CancelRequested,
+    Input,
+    ReviewDecision,
+    SkipRequested,
+)
 from amends_orchestrator.engine.children import Children
 from amends_orchestrator.engine.ports import StartKey
+from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.work import ForSaga
-from engine.harness import Engine, action, engine
-from engine.scripted import failed, silent, succeeded
+from engine.harness import SECRET, Engine, action, engine
+from engine.scripted import failed, reply, silent, succeeded
 
 STAY: dict[str, Json] = {
     "name": "stay",
@@ -344,3 +360,66 @@ async def test_children_of_the_items_of_an_each_are_undone_latest_first(e: Engin
     undone = [command.compensates for command in e.participants.seen[-2:]]
     assert undone == [f"{child}/room/action" for child in reversed(children)]
     await e.settled()
+
+
+async def test_a_running_child_is_not_failed_by_a_newer_version(e: Engine) -> None:
+    """Asked for again, it is what it is: what starts today has to fit concerns it no more."""
+    e.participants.on("hotels.book", silent)
+    parent = await begin(e)
+    await e.until(lambda: "hotels.book action 1" in e.participants.ran())
+    e.register({**STAY, "version": 2, "input": {"type": "object", "required": ["stars"]}})
+    await start_again(e, parent)
+    [waiting] = [c for c in e.participants.seen if c.type == "hotels.book"]
+    assert waiting.reply_to is not None
+    late = encode_reply(reply(waiting, Outcome.SUCCEEDED, {"n": 7}), waiting.reply_to, e.topology)
+    e.broker.publish(late)
+    assert await e.ends(parent) == "completed"
+
+
+async def test_an_archived_child_cannot_be_taken_back(e: Engine) -> None:
+    """Nobody can tell any more what it came to: its parent is told so, and asks a person."""
+    e.participants.on("payments.charge", silent)
+    parent = await begin(e)
+    await e.until(lambda: "payments.charge action 1" in e.participants.ran())
+    del e.store.sagas[await child_of(e, parent)]
+    await e.orchestrator.submit("default", parent, CancelRequested(reason="r", by="ann"))
+    await e.until(lambda: e.status(parent) == "stuck")
+    row = next(r for r in e.store.journal[parent] if r.kind == "saga.stuck")
+    assert row.data["problem"]["type"] == ProblemType.FORGOTTEN
+
+
+async def start_again(e: Engine, parent: SagaId) -> None:
+    """The command that starts the child comes once more."""
+    before = e.orchestrator.counters.messages + sum(e.orchestrator.counters.refused.values())
+    command = Command(
+        type=START_SAGA,
+        op=Op.ACTION,
+        message_id=message_id_of(parent, StepPath("stay"), Op.ACTION, 1),
+        body=to_body({"definition": "stay", "input": {"city": "Rome"}}),
+        saga_id=parent,
+        reply_to=reply_routing_key("amends", e.store.sagas[parent].stored.identity.partition),
+        key=key_of(parent, StepPath("stay"), Op.ACTION),
+        digest="d",
+        token=Tokens([SECRET]).sign(key_of(parent, StepPath("stay"), Op.ACTION)),
+    )
+    e.broker.publish(encode_command(command, e.topology))
+    counters = e.orchestrator.counters
+    await e.until(lambda: counters.messages + sum(counters.refused.values()) > before)
+
+
+async def test_four_eyes_see_who_started_the_parent(e: Engine) -> None:
+    """A saga cannot be made to approve itself by starting it through another."""
+    step = action("room", "hotels.book", review={"title": "Book?", "not_requester": True})
+    e.register({**STAY, "version": 2, "steps": [step], "output": {}})
+    child = await child_of(e, await begin(e))
+    await e.until(lambda: "review.requested" in e.kinds(child))
+    row = next(r for r in e.store.journal[child] if r.kind == "review.requested")
+    for by, outcome in (("tester", Refused), ("bea", Decision)):
+        decision = ReviewDecision(
+            review=row.seq,
+            decision="approve",
+            by=by,
+            shown_digest=row.data["digest"],
+        )
+        answer = await e.orchestrator.submit("default", child, decision)
+        assert isinstance(answer, outcome), answer

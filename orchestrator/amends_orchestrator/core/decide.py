@@ -82,6 +82,7 @@ def start(
             labels=dict(request.labels),
             deadline=None if plan.deadline is None else now + plan.deadline,
             asked=request.asked,
+            requested_by=request.requested_by,
         )
     )
     advance(work)
@@ -103,8 +104,8 @@ def decide(
     """
     if saga.status in TERMINAL:
         return _after_the_end(saga, message)
-    if isinstance(message, _OPERATOR):
-        sick = None
+    if isinstance(message, _OPERATOR) and not isinstance(message, ReviewDecision):
+        sick = None  # who acts on a step wants it tried
     work = Work(plan, saga.identity, saga.seq, saga.state, values, now, sick)
     try:
         refused = _receive(work, message)

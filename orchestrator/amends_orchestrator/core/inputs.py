@@ -197,3 +197,5 @@ class StartRequested:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     asked: Asker | None = None
     """The step of another saga that it is started for."""
+    requested_by: str | None = None
+    """The person behind it, where `by` is a schedule or another saga."""

@@ -52,6 +52,8 @@ class SagaStarted:
     undoes_key: str | None = None
     asked: Asker | None = None
     """The step of another saga that started it, or takes it back."""
+    requested_by: str | None = None
+    """The person behind it, where `by` is a schedule or another saga."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,7 +161,7 @@ def doubt(
 ) -> None:
     """Something may have changed: find out, in the specification's order."""
     op = work.draft.steps[path].action
-    usage = _usage_in_doubt(work, path, usage)
+    usage = usage_in_doubt(work, path, usage)
     if problem.type in HALTING:
         work.emit(
             j.StepUnknown(
@@ -202,8 +202,8 @@ def doubt(
         settle_unknown(work, node, path, problem, usage)
 
 
-def _usage_in_doubt(work: Work, path: StepPath, usage: Json) -> Json:
-    """What an attempt in doubt has used: it may have been paid for, whatever nobody says."""
+def usage_in_doubt(work: Work, path: StepPath, usage: Json) -> Json:
+    """What an attempt has used of which nobody says so: it may have been paid for."""
     return LOST if usage is None and path in work.draft.meter.reserved else usage
 
 
@@ -211,7 +211,7 @@ def settle_unknown(
     work: Work, node: ActionNode, path: StepPath, problem: Problem, usage: Json = None
 ) -> None:
     """Nothing automatic is left: compensate as unknown, go on (`ignore`), or ask a person."""
-    usage = _usage_in_doubt(work, path, usage)
+    usage = usage_in_doubt(work, path, usage)
     if node.reversal is Reversal.READ_ONLY:  # whatever happened, nothing changed
         fail(work, node, path, problem, via="engine", usage=usage)
         return

@@ -27,6 +27,7 @@ from amends_orchestrator.core.outcomes import (
     map_undo,
     retry_or_fail,
     succeed,
+    usage_in_doubt,
 )
 from amends_orchestrator.core.plan import ActionNode
 from amends_orchestrator.core.retries import UNDELIVERABLE
@@ -110,7 +111,7 @@ def _on_action(
             reply.attempt,
             reply.output,
             bad_output=reply.bad_output,
-            usage=_usage(reply),
+            usage=usage_in_doubt(work, path, _usage(reply)),
         )
         return None
     return _on_bad_news(work, node, step, reply)

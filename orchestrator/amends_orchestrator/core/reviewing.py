@@ -181,12 +181,18 @@ def _find(work: Work, seq: int) -> tuple[StepPath, StepState, _Reviewed] | Refus
     return Refused(type=ProblemType.NOT_FOUND, detail="no such review, or another took its place")
 
 
+def _requester(work: Work) -> str:
+    """The person who started the saga, or what the saga is a part of."""
+    first: dict[str, Json] = work.row_data(1)
+    return first.get("requested_by") or first["by"]
+
+
 def _refusal(work: Work, guard: Review, step: StepState, message: ReviewDecision) -> Refused | None:
     review = step.review
     if not may_decide(review.assignees, message.by, message.roles):
         detail = f"this review is for {', '.join(review.assignees)}, not for {message.by}"
         return Refused(type=ProblemType.FORBIDDEN, detail=detail)
-    if guard.not_requester and work.row_data(1)["by"] == message.by:
+    if guard.not_requester and _requester(work) == message.by:
         detail = f"{message.by} started the saga and may not decide what it asks for"
         return Refused(type=ProblemType.FORBIDDEN, detail=detail)
     if not review.is_open:

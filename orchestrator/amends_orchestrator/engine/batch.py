@@ -296,6 +296,7 @@ class Assembly:
             by=work.by,
             labels=work.labels,
             asked=work.asked,
+            requested_by=work.requested_by,
         )
         try:
             answer = _first(work, identity, request, self._loaded.now, self._circuits.sick)

@@ -27,6 +27,7 @@ from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import Asked
 from amends_orchestrator.core.state import Asker, Saga, SagaStatus
 from amends_orchestrator.engine.catalog import Catalog
+from amends_orchestrator.engine.dispatch import input_digest
 from amends_orchestrator.engine.ports import KnownStart, StartKey, Store, StoredSaga
 from amends_orchestrator.engine.refusals import refusal_of
 from amends_orchestrator.engine.undo import undo_of
@@ -44,6 +45,8 @@ class _Order:
     asker: Asker
     tenant: str
     by: str
+    requested_by: str
+    """The person behind it: who started the parent, or the parent's parent."""
     start: Start
     outcome: ActionOutcome | None
     trace: Trace | None
@@ -74,7 +77,9 @@ class Children:
         asker = _asker(command)
         if _COMMANDS.get(command.type) is not command.op or asker is None:
             return None
-        order = _order(command, asker, parent)
+        first = (await self._store.values([(asker.saga_id, 1)]))[asker.saga_id][1]
+        requested_by = first.get("requested_by") or first["by"]
+        order = _order(command, asker, parent, requested_by)
         if isinstance(order, Refused):
             return _told(refusal_of(asker, order))
         known = (await self._store.load([], [order.key])).starts.get(order.key)
@@ -91,24 +96,23 @@ class Children:
             child = await self._saga(known.saga_id)
             if child is None:  # archived
                 return _forgotten(order.asker)
-            return await self._again(order, known, child)
+            return self._again(order, known, child)
         found = await self._start_of(order.tenant, order.by, order.start, order.trace)
         if isinstance(found, Refused):
             return _told(refusal_of(order.asker, found))
-        found.asked = order.asker
+        found.asked, found.requested_by = order.asker, order.requested_by
         return found
 
-    async def _again(
-        self, order: _Order, known: KnownStart, child: Saga
-    ) -> ForStart | ForSaga | ForReply:
-        """It is there: this is a repetition, or its key was given by the plan."""
-        found = await self._start_of(order.tenant, order.by, order.start, order.trace)
-        if isinstance(found, Refused):
-            return _told(refusal_of(order.asker, found))
-        if found.input_digest != known.input_digest:
-            found.asked = order.asker
-            return found  # refused by the batch: the key is another start's
-        return _asked(order.asker, child)
+    def _again(self, order: _Order, known: KnownStart, child: Saga) -> ForSaga | ForReply:
+        """It is there: this is a repetition, or its key was given by the plan.
+
+        Under whatever version it runs: what starts today has to fit does not matter any more.
+        """
+        if input_digest(order.start.input) == known.input_digest:
+            return _asked(order.asker, child)
+        saga_id = child.identity.saga_id
+        detail = f"key {order.start.key!r} was used with another input, by saga {saga_id}"
+        return _told(refusal_of(order.asker, Refused(type=ProblemType.KEY_CONFLICT, detail=detail)))
 
     # --- undo-saga
 
@@ -205,7 +209,9 @@ def _asker(command: Command) -> Asker | None:
     return Asker(saga_id=saga_id, path=path, partition=partition, op=op, attempt=command.attempt)
 
 
-def _order(command: Command, asker: Asker, parent: StoredSaga) -> _Order | Refused:
+def _order(
+    command: Command, asker: Asker, parent: StoredSaga, requested_by: str
+) -> _Order | Refused:
     """What is to be started or taken back. The tenant is the parent's, whatever a header says."""
     body: dict[str, Any] = command.json()
     started = body if asker.op is Op.ACTION else body["input"]
@@ -223,6 +229,7 @@ def _order(command: Command, asker: Asker, parent: StoredSaga) -> _Order | Refus
         asker=asker,
         tenant=parent.identity.tenant,
         by=f"saga {asker.saga_id}",
+        requested_by=requested_by,
         start=start,
         outcome=command.action_outcome,
         trace=command.trace,

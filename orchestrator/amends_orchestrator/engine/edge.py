@@ -326,13 +326,21 @@ class Edge:
         return Reading([found])
 
     async def start(
-        self, tenant: str, by: str, start: Start, trace: Trace | None
+        self,
+        tenant: str,
+        by: str,
+        start: Start,
+        trace: Trace | None,
+        requested_by: str | None = None,
     ) -> ForStart | Refused:
         """A start with its definition found and its input checked, or what is wrong with it."""
         if is_undo_start_key(start.key) or is_action_key(start.key):
             detail = f"key {start.key!r} is one that only an undo or a child saga can have"
             return Refused(type=ProblemType.BAD_REQUEST, detail=detail)
-        return await self._start(tenant, by, start, trace)
+        found = await self._start(tenant, by, start, trace)
+        if isinstance(found, ForStart):
+            found.requested_by = requested_by
+        return found
 
     async def _start(
         self, tenant: str, by: str, start: Start, trace: Trace | None

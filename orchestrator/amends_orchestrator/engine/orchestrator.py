@@ -334,14 +334,20 @@ class Orchestrator:
     # --- what others ask -----------------------------------------------------------------------
 
     async def start(
-        self, tenant: str, by: str, start: Start, *, trace: Trace | None = None
+        self,
+        tenant: str,
+        by: str,
+        start: Start,
+        *,
+        trace: Trace | None = None,
+        requested_by: str | None = None,
     ) -> StartAnswer | Refused:
         """Start a saga; resolves after its commit. The same key again gives the same saga.
 
         Refused: no such definition, an input that does not fit (`errors` names the fields), a key
         used with another input. Raises StoreUnavailable when the definition cannot be read.
         """
-        work = await self._edge.start(tenant, by, start, trace)
+        work = await self._edge.start(tenant, by, start, trace, requested_by)
         if isinstance(work, Refused):
             return self._counted(work)
         result = await self._asked_for(work)

@@ -6,10 +6,10 @@ makes two that believe in being it start one saga. The time is the database's.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
-from typing import Final
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from amends_contracts.messages import Start, StartAnswer
@@ -30,7 +30,13 @@ LEADING: Final = 0
 _LATER: Final = frozenset({ProblemType.NOT_READY, ProblemType.OVERLOADED})
 """Refusals that pass by themselves."""
 
-Starting = Callable[[str, str, Start], Awaitable[StartAnswer | Refused]]
+
+class Starting(Protocol):
+    """Starts a saga (`Orchestrator.start`)."""
+
+    def __call__(
+        self, tenant: str, by: str, start: Start, *, requested_by: str | None
+    ) -> Awaitable[StartAnswer | Refused]: ...
 
 
 class Scheduler:
@@ -70,7 +76,12 @@ class Scheduler:
         last_at: datetime | None = None
         answer: StartAnswer | Refused | None = None
         for at in due_times(schedule, now):
-            answer = await self._start(schedule.tenant, by(schedule), start_of(schedule, at))
+            answer = await self._start(
+                schedule.tenant,
+                by(schedule),
+                start_of(schedule, at),
+                requested_by=schedule.added_by,
+            )
             if isinstance(answer, Refused) and answer.type in _LATER:
                 log.info("schedule %s of %s waits: %s", schedule.name, schedule.tenant, answer)
                 return

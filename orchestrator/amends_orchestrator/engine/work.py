@@ -101,6 +101,8 @@ class ForStart(_Work):
     undone: bool = False
     """It is undone before it is started: a tombstone."""
     trace: Trace | None = None
+    requested_by: str | None = None
+    """The person behind it, where `by` is a schedule or another saga."""
 
     @property
     def awaits(self) -> bool:
