@@ -120,6 +120,30 @@ async def test_an_envelope_with_a_bad_reply_is_acknowledged_when_all_of_it_is_sa
         await e.until(lambda: not any(map(e.broker.depth, queues)))
 
 
+async def test_a_full_envelope_does_not_overtake_what_waits_beside_it() -> None:
+    """Sixty replies in one message, for batches of eight: three starts go into the first two."""
+    async with engine(partitions=1, batch_max=8, pace_ms=20) as e:
+        e.participants.on("hotels.book", silent)
+        sagas = await crowd(e, 60)
+        await e.until(lambda: len(asked(e)) == 60)
+        commands = asked(e)
+        running = e.orchestrator._running  # pyright: ignore[reportPrivateUsage]
+        assert running is not None
+        await running.intake.idle.wait()
+        async with running.intake.boundary:
+            key = str(commands[0].reply_to)
+            replies = [good(e, c) for c in commands]
+            e.broker.publish(
+                encode_batch(replies, exchange=e.topology.replies, routing_key=key, message_id="e")
+            )
+            starts = asyncio.gather(*(e.start(f"late-{n}") for n in range(3)))
+            await e.until(lambda: e.orchestrator.stats().waiting == 3)
+        await starts
+        answered = sum(e.kinds(saga).count("step.succeeded") > 1 for saga in sagas)
+        assert 8 <= answered < 60
+        assert {await e.ends(saga) for saga in sagas} == {"completed"}
+
+
 def asked(e: Engine) -> list[Command]:
     """What hotels were asked."""
     return [c for c in e.participants.seen if c.type == "hotels.book" and c.op is Op.ACTION]
