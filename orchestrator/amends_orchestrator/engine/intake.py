@@ -285,8 +285,8 @@ class Intake:
         return not reading.works and not reading.dead_members
 
     async def _bury(self, delivery: Delivery, member: BadMember, handle: Handle | None) -> None:
-        """Dead-letter a member alone. Its envelope is not acknowledged before that is confirmed."""
-        assert handle is not None, "members are of envelopes"
+        """Dead-letter a member alone, or a reply that was one; its delivery is held until then."""
+        assert handle is not None, "what has dead members is held"
         envelope = delivery.message
         letter = member.message or replace(
             envelope,
