@@ -64,8 +64,8 @@ class Settings(BaseSettings):
         int, Field(ge=65536, description="Bytes that one batch may write to the outbox.")
     ] = 4 * 1024 * 1024
     prefetch: Annotated[
-        int, Field(ge=1, le=2000, description="Messages in hand per consumed queue, at most.")
-    ] = 256
+        int, Field(ge=1, le=2000, description="Messages, or envelopes, in hand per queue, at most.")
+    ] = 64
     pace_ms: Annotated[
         float, Field(ge=0, le=1000, description="Least time between the starts of two batches.")
     ] = 3.0

@@ -464,7 +464,7 @@ def _give_back(c: Connection, key: str, tenant: str | None, sure: bool) -> Rows:
 
 _WITHOUT = ("effects_of_saga", "forget", "purge", "purge_instances", "renew_lease", "end_lease")
 _BY_NAME: Final[Mapping[str, Callable[..., Rows]]] = {
-    **dict.fromkeys((*_WITHOUT, "tables_there", "disown_intent"), _nothing),
+    **dict.fromkeys((*_WITHOUT, "tables_there", "disown_intent", "purge_started"), _nothing),
     "open_action": _open_action,
     "known_keys": _known_keys,
     "record_actions": _record_actions,

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from amends_contracts.amqp import AmqpMessage
+from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag
 from amends_contracts.codec import encode_reply
 from amends_contracts.messages import Command, Outcome
 from amends_contracts.names import BODY_BYTES_MAX, Op, SagaId, StepPath, key_of
+from amends_orchestrator.engine.edge import Edge
 from amends_orchestrator.engine.tokens import Tokens
 from engine.harness import SECRET, Engine, engine
 from engine.scripted import reply, silent
@@ -81,6 +82,24 @@ async def test_a_body_that_cannot_be_read_is_told_to_its_step(body: bytes) -> No
         started = e.store.journal[asked.saga_id]
         (told,) = [row for row in started if row.kind == "step.succeeded" and row.step == "hotel"]
         assert "amends:bad-output" in str(told.data)
+        queues = [e.topology.partition_queue(p) for p in range(4)]
+        await e.until(lambda: not any(map(e.broker.depth, queues)))
+
+
+async def test_a_body_that_cannot_be_read_waits_for_its_step_and_its_letter() -> None:
+    """Its delivery is over when both are safe: the news that is committed, and the dead letter."""
+    async with engine() as e:
+        asked = await asked_hotel(e)
+        edge: Edge = e.orchestrator._edge  # pyright: ignore[reportPrivateUsage]
+        bad = replace(answer_of(e, asked), body=b"{")
+        read = await edge.read(Delivery(DeliveryTag(1, 1), "q", bad))
+        (work,) = read.works
+        (dead,) = read.dead_members
+        assert read.dead is None
+        assert dead.message == bad
+        assert read.handle is not None
+        assert work.handle is read.handle
+        assert read.handle.left == 2
 
 
 async def test_an_answer_for_nobody_is_refused_and_counted() -> None:

@@ -72,12 +72,12 @@ async def test_a_returned_envelope_is_sent_singly() -> None:
     async with engine(pace_ms=20) as e:
         e.participants.hello("flights", "batch")
         await heard(e)
-        sagas = await crowd(e, 100)
+        sagas = await crowd(e, 200)
         assert {await e.ends(saga) for saga in sagas} == {"completed"}
-        assert e.orchestrator.stats().envelopes > 0
+        assert e.orchestrator.stats().envelopes > 2
         assert e.participants.envelopes == []
-        ran = [c.message_id for c in e.participants.seen]
-        assert len(ran) == len(set(ran))
+        ran = [c.message_id for c in e.participants.seen if c.op is Op.ACTION]
+        assert len(ran) == len(set(ran)) == 600
 
 
 async def test_an_envelope_that_nobody_reads_is_sent_singly_after_its_timeout() -> None:
@@ -118,6 +118,30 @@ async def test_an_envelope_with_a_bad_reply_is_acknowledged_when_all_of_it_is_sa
         assert all(x.type == "hotels.book" for x in letters)
         queues = [e.topology.partition_queue(p) for p in range(4)]
         await e.until(lambda: not any(map(e.broker.depth, queues)))
+
+
+async def test_a_full_envelope_does_not_overtake_what_waits_beside_it() -> None:
+    """Sixty replies in one message, for batches of eight: three starts go into the first two."""
+    async with engine(partitions=1, batch_max=8, pace_ms=20) as e:
+        e.participants.on("hotels.book", silent)
+        sagas = await crowd(e, 60)
+        await e.until(lambda: len(asked(e)) == 60)
+        commands = asked(e)
+        running = e.orchestrator._running  # pyright: ignore[reportPrivateUsage]
+        assert running is not None
+        await running.intake.idle.wait()
+        async with running.intake.boundary:
+            key = str(commands[0].reply_to)
+            replies = [good(e, c) for c in commands]
+            e.broker.publish(
+                encode_batch(replies, exchange=e.topology.replies, routing_key=key, message_id="e")
+            )
+            starts = asyncio.gather(*(e.start(f"late-{n}") for n in range(3)))
+            await e.until(lambda: e.orchestrator.stats().waiting == 3)
+        await starts
+        answered = sum(e.kinds(saga).count("step.succeeded") > 1 for saga in sagas)
+        assert 8 <= answered < 60
+        assert {await e.ends(saga) for saga in sagas} == {"completed"}
 
 
 def asked(e: Engine) -> list[Command]:
@@ -267,3 +291,11 @@ def test_what_is_no_first_attempt_travels_alone() -> None:
     assert packed[0].message.routing_key == "amends.do.flights.batch"
     assert packed[0].message.message_id == f"{UUID(int=1)}:0"
     assert [p.message for p in packed[1:]] == messages[2:]
+
+
+def test_the_envelopes_of_one_row_have_ids_of_their_own() -> None:
+    """Two hundred commands of one service: what comes back is told apart by its id."""
+    envelopes, _ = known()
+    packed = envelopes.packed(UUID(int=1), [golden.encoded()["command-action"]] * 200)
+    assert [p.message.message_id for p in packed] == [f"{UUID(int=1)}:{n}" for n in range(4)]
+    assert sum(len(p.members) for p in packed) == 200

@@ -12,6 +12,8 @@ from amends_contracts.codec import encode_command
 from amends_contracts.messages import ActionOutcome
 from amends_contracts.names import BODY_BYTES_MAX
 from amends_participants import Effect, Participant
+from amends_participants.barrier import store
+from amends_participants.transport import Delivery
 from participants.bank import Charge, Receipt, bank
 from participants.caller import Caller, Step, told
 from participants.running import running, settings_for
@@ -166,6 +168,80 @@ async def test_a_member_that_ended_its_process_three_times_is_given_up(
     assert "3 times" in str(letter.headers["amends-reason"])
     assert await world.scalar("SELECT count(*) FROM amends_started") == 0
     assert await world.total() == 2000 - 4
+
+
+async def test_of_all_that_came_again_one_is_marked(
+    caller: Caller,
+    world: World,
+    broker_url: str,
+    wire_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two envelopes: whichever command ends the process, no other one is blamed for it."""
+    steps = charges(10)
+    marked: list[object] = []
+    held = asyncio.Queue[Delivery]()
+    app = Participant("bank")
+
+    @app.action(Charge)
+    async def charge(effect: Effect) -> Receipt:
+        marked.append(await world.scalar("SELECT count(*) FROM amends_started"))
+        return Receipt(id=effect.key)
+
+    @app.compensation(Charge)
+    async def refund() -> None: ...
+
+    settings = settings_for(broker_url, world.url, wire_prefix)
+    async with running(app, settings) as runtime:
+        monkeypatch.setattr(runtime, "take", held.put_nowait)
+        await caller.send_together(*(s.action() for s in steps[:5]))
+        await caller.send_together(*(s.action() for s in steps[5:]))
+        await held.get()
+        await held.get()
+    async with running(app, settings):
+        assert {outcome for outcome, _ in await told_all(caller, steps)} == {"succeeded"}
+    assert marked == [1] * 10
+
+
+async def test_who_stops_in_order_blames_nobody(
+    caller: Caller, world: World, broker_url: str, wire_prefix: str
+) -> None:
+    """A command that is cut short by a stop, and not by an end of its process, has no mark."""
+    steps = charges(3)
+    begun = asyncio.Queue[object]()
+    app = Participant("bank")
+
+    @app.action(Charge)
+    async def charge(effect: Effect) -> Receipt:
+        begun.put_nowait(await world.scalar("SELECT count(*) FROM amends_started"))
+        await asyncio.Event().wait()
+        return Receipt(id=effect.key)
+
+    @app.compensation(Charge)
+    async def refund() -> None: ...
+
+    settings = settings_for(broker_url, world.url, wire_prefix, drain_s=0)
+    async with running(app, settings):
+        await caller.send_together(*(s.action() for s in steps))
+        assert await begun.get() == 0
+    async with running(app, settings):
+        assert await begun.get() == 1
+    assert await world.scalar("SELECT count(*) FROM amends_started") == 0
+
+
+async def test_marks_older_than_a_day_go(served: Caller, world: World) -> None:
+    """Their commands were answered elsewhere."""
+    async with world.engine.begin() as conn:
+        await conn.execute(
+            text(
+                "INSERT INTO amends_started SELECT n::text, 'bank', 1, now() - n * interval '9 h'"
+                " FROM generate_series(1, 3) n"
+            )
+        )
+    await served.ask(charges(1)[0].action())
+    async with world.engine.begin() as conn:
+        await store.purge(conn, "bank", 10)
+    assert await world.scalar("SELECT max(key) FROM amends_started") == "2"
 
 
 @pytest.mark.slow

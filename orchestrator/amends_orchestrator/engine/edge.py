@@ -68,7 +68,7 @@ from amends_orchestrator.engine.reviews import decision_of
 from amends_orchestrator.engine.signals import for_key
 from amends_orchestrator.engine.tokens import Tokens
 from amends_orchestrator.engine.undo import undo_of
-from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, SignalKept, Work
+from amends_orchestrator.engine.work import AnswerTo, ForSaga, ForStart, Handle, SignalKept
 
 log = logging.getLogger(__name__)
 
@@ -186,8 +186,13 @@ class Edge:
             return Reading([], dead=error.reason)
         if bad_body is not None:
             # The step learns that its output is unusable, operators find the message.
-            works: list[Work] = [found] if isinstance(found, ForSaga) else []
-            return Reading(works, dead=bad_body)
+            message = delivery.message
+            reading = Reading([], dead_members=(BadMember(0, bad_body, message.body, message),))
+            if isinstance(found, str):
+                reading.refused = (found,)
+            else:
+                reading.works.append(found)
+            return held(reading, delivery)
         if isinstance(found, str):
             return Reading([], refused=(found,))
         found.handle = Handle(delivery.tag)

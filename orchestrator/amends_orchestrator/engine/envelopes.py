@@ -12,6 +12,7 @@ while. One that is merely slow answers the envelope after all.
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -96,9 +97,10 @@ class Envelopes:
             else:
                 alone.append(Packed(message))
         found: list[Packed] = []
+        numbers = count()
 
         def new_id() -> str:
-            return f"{row_id}:{len(found)}"
+            return f"{row_id}:{next(numbers)}"
 
         for queue, members in queues.items():
             key = self._topology.batch_queue(f"{self._topology.prefix}.{queue}")

@@ -9,6 +9,7 @@ are not confirmed: what cannot be published need not be decided.
 import asyncio
 import logging
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Final
 
 from amends_amqp.dead_letters import rejected
 from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag, PublishResult
-from amends_contracts.codec import BadMember
+from amends_contracts.codec import BadMember, is_batch
 from amends_contracts.messages import JSON_TYPE
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
@@ -120,6 +121,10 @@ class Intake:
         self._signals = signals
         self._envelopes = envelopes
         self._arrival: asyncio.Task[Sequence[Delivery]] | None = None
+        self._unread: deque[Delivery] = deque()
+        """What has arrived and waits for those before it."""
+        self._brought: deque[Work] = deque()
+        """What deliveries that are read bring, for this batch and for later ones."""
         self.boundary = asyncio.Lock()
         """Held while a batch is under way; who holds it has no batch in hand."""
         self.idle = asyncio.Event()
@@ -149,7 +154,7 @@ class Intake:
         if self._arrival is None:
             limit = self._pace.batch_max
             self._arrival = asyncio.create_task(self._transport.arrived(limit, None))
-        if self._inbox or self._arrival.done():
+        if self._inbox or self._unread or self._brought or self._arrival.done():
             return
         self.idle.set()
         news = asyncio.create_task(self._inbox.news())
@@ -159,19 +164,15 @@ class Intake:
             news.cancel()
 
     async def _batch(self) -> int:
-        """At most `batch_max` pieces; what envelopes bring beyond that waits in the inbox."""
-        deliveries: Sequence[Delivery] = ()
-        full = len(self._inbox) >= self._pace.batch_max
-        if not full and self._arrival is not None and self._arrival.done():
-            deliveries = self._arrival.result()
+        """At most `batch_max` pieces, of which a quarter is for the inbox if it has as many."""
+        if not self._unread and self._arrival is not None and self._arrival.done():
+            self._unread.extend(self._arrival.result())
             self._arrival = None
-        works, settled = await self._read(deliveries)
-        await self._transport.acknowledge(settled)
-        room = max(1, self._pace.batch_max - len(works))
-        works = self._inbox.take(room) + works
-        if len(works) > self._pace.batch_max:
-            self._inbox.put_back(works[self._pace.batch_max :])
-            del works[self._pace.batch_max :]
+        await self._transport.acknowledge(await self._read())
+        most = self._pace.batch_max
+        works = self._inbox.take(max(1, most // 4, most - len(self._brought)))
+        left = min(most - len(works), len(self._brought))
+        works += [self._brought.popleft() for _ in range(left)]
         if works:
             await self._commit(works)
         return len(works)
@@ -240,16 +241,18 @@ class Intake:
 
     # --- deliveries ----------------------------------------------------------------------------
 
-    async def _read(self, deliveries: Sequence[Delivery]) -> tuple[list[Work], list[DeliveryTag]]:
-        """The work that deliveries bring, and the tags of those that are over already."""
-        works: list[Work] = []
+    async def _read(self) -> list[DeliveryTag]:
+        """Read as many deliveries as fill a batch; the tags of those that are over already."""
         over: list[DeliveryTag] = []
-        for delivery in deliveries:
+        while self._unread and len(self._brought) < self._pace.batch_max:
+            delivery = self._unread.popleft()
             reading = await self._until_read(delivery)
-            works += reading.works
+            self._brought += reading.works
             if self._reacted(delivery, reading):
                 over.append(delivery.tag)
-        return works, over
+            if is_batch(delivery.message):
+                await asyncio.sleep(0)  # it was long: others have their turn
+        return over
 
     async def _until_read(self, delivery: Delivery) -> Reading:
         while True:
@@ -282,8 +285,8 @@ class Intake:
         return not reading.works and not reading.dead_members
 
     async def _bury(self, delivery: Delivery, member: BadMember, handle: Handle | None) -> None:
-        """Dead-letter a member alone. Its envelope is not acknowledged before that is confirmed."""
-        assert handle is not None, "members are of envelopes"
+        """Dead-letter a member alone, or a reply that was one; its delivery is held until then."""
+        assert handle is not None, "what has dead members is held"
         envelope = delivery.message
         letter = member.message or replace(
             envelope,

@@ -19,9 +19,9 @@ class Reading:
     dead: str | None = None
     """The whole delivery goes to the dead letters."""
     dead_members: tuple[BadMember, ...] = ()
-    """Members of an envelope that go there alone."""
+    """Members of an envelope, or a reply of which the body is bad, that go there alone."""
     handle: Handle | None = None
-    """Of an envelope: it is over when all of both are."""
+    """Of these: the delivery is over when all of both are."""
     answer_to: AnswerTo | None = None
     answer: Refused | SignalKept | None = None
     """The answer to a client whose request is over already: refused, or a signal that is kept."""
@@ -29,7 +29,7 @@ class Reading:
 
 
 def held(reading: Reading, delivery: Delivery) -> Reading:
-    """An envelope is acknowledged when all that it brought is safe."""
+    """A delivery of several is acknowledged when all that it brought is safe."""
     left = len(reading.works) + len(reading.dead_members)
     reading.handle = Handle(delivery.tag, left=left)
     for work in reading.works:

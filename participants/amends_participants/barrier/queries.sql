@@ -218,6 +218,10 @@ RETURNING times
 -- It has come to an end, whichever.
 DELETE FROM amends_started WHERE key = $1
 
+-- name: purge_started
+-- Marks of commands that were answered elsewhere, or never came again.
+DELETE FROM amends_started WHERE begun_at < now() - interval '1 day'
+
 -- name: tables_there
 -- Whether the participant's tables exist.
 SELECT to_regclass('amends_barrier') IS NOT NULL AND to_regclass('amends_intent') IS NOT NULL

@@ -247,9 +247,10 @@ async def forget(conn: AsyncConnection, sagas: Sequence[str], service: str) -> N
 
 
 async def purge(conn: AsyncConnection, service: str, limit: int) -> None:
-    """Delete what was forgotten seven days ago, and leases long over."""
+    """Delete what was forgotten seven days ago; leases and marks long over."""
     await _run(conn, "purge", service, limit)
     await _run(conn, "purge_instances")
+    await _run(conn, "purge_started")
 
 
 # --- Envelopes -----------------------------------------------------------------------------------

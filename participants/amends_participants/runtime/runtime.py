@@ -103,6 +103,8 @@ class Runtime:
         self.tasks: set[asyncio.Task[None]] = set()
         """What is at work now."""
         self._stopping = asyncio.Event()
+        self._marking = asyncio.Lock()
+        """Held while a marked command is at work: a process that ends has ended by one of them."""
         self._running = False
 
     # --- life ----------------------------------------------------------------------------------
@@ -245,12 +247,12 @@ class Runtime:
                     message_id=f"{delivery.message.message_id}:{member.index}",
                     content_type=JSON_TYPE,
                 )
-                self.begin(self._bury(hold, letter, member.reason))
+                self.begin(self._bury(hold.settle, letter, member.reason))
                 continue
             try:
                 taken.append(self._taken(hold, member))
             except WireError as error:
-                self.begin(self._bury(hold, member, error.reason))
+                self.begin(self._bury(hold.settle, member, error.reason))
         if delivery.redelivered:
             self.begin(self._one_by_one(taken))
         else:
@@ -268,31 +270,42 @@ class Runtime:
                 self.alone(taken)
                 continue
             try:
-                await self._marked(taken)
+                async with self._marking:
+                    await self._marked(taken)
             except Exception:
                 log.exception("%s: could not begin one by one", self.scope.service)
                 for rest in members[n:]:
-                    self.alone(rest)
+                    if not rest.is_settled:
+                        self.alone(rest)
                 return
 
     async def _marked(self, taken: Taken) -> None:
+        """A process that stops in order, and leaves this undone, was not ended by it."""
         key, database = taken.command.key, self.scope.database
         assert key is not None
         service = self.scope.service
-        times = await database.transact(lambda tx: store.mark_started(tx, key, service))
-        if times > STARTED_MAX:
-            reason = f"the process ended {STARTED_MAX} times while it was at work on this alone"
-            await self._bury(taken.hold, taken.message, reason)
-            taken.end()
-        else:
-            await asyncio.wait({self.alone(taken)})
-        await database.transact(lambda tx: store.clear_started(tx, key))
+        try:
+            times = await database.transact(lambda tx: store.mark_started(tx, key, service))
+            if times > STARTED_MAX:
+                reason = f"the process ended {STARTED_MAX} times while it was at work on this alone"
+                await self._bury(taken.settle, taken.message, reason)
+                taken.end()
+            else:
+                await asyncio.wait({self.alone(taken)})
+            await database.transact(lambda tx: store.clear_started(tx, key))
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                    await database.transact(lambda tx: store.clear_started(tx, key))
+            raise
 
-    async def _bury(self, hold: Hold, message: AmqpMessage, reason: str) -> None:
+    async def _bury(
+        self, settle: Callable[[], list[Any]], message: AmqpMessage, reason: str
+    ) -> None:
         """Dead-letter one member of an envelope; it counts as settled once that is confirmed."""
         log.warning("%s: dead-lettered %s: %s", self.scope.service, message.message_id, reason)
         await self._publish([rejected(message, self.scope.topology.dead, reason)])
-        await self._transport.acknowledge(hold.settle())
+        await self._transport.acknowledge(settle())
 
     def begin(
         self, work: Coroutine[Any, Any, None], context: Context | None = None
@@ -350,7 +363,7 @@ class Runtime:
                 failure = f"{type(error).__name__}: {error}"
             await asyncio.sleep(0.2 * n)
         if taken.hold.is_envelope:
-            await self._bury(taken.hold, taken.message, failure)
+            await self._bury(taken.settle, taken.message, failure)
         else:
             await self._transport.reject(taken.hold.tag, failure)
 

@@ -50,6 +50,11 @@ class Taken:
         self._ended = False
         self._tags: list[Any] | None = None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether its delivery waits for it no longer."""
+        return self._tags is not None
+
     def settle(self) -> list[Any]:
         """Its reply is safe: what may be acknowledged now. Again it is the same."""
         if self._tags is None:
