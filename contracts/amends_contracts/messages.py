@@ -33,6 +33,14 @@ def to_body(value: Json) -> bytes:
     return _write(value).encode()
 
 
+def holds_nul(body: bytes) -> bool:
+    """Whether a text of this JSON holds U+0000, which no database keeps.
+
+    An escaped backslash before `u0000` is harmless: backslashes stand in pairs or begin an escape.
+    """
+    return b"\\u0000" in body and b"\\u0000" in body.replace(b"\\\\", b"")
+
+
 def digest_of(body: bytes) -> str:
     """SHA-256 of the body in hex: `amends-digest`."""
     return hashlib.sha256(body).hexdigest()

@@ -27,6 +27,19 @@ def test_a_key_is_made_listed_and_revoked(amends: Amends, migrated_database_url:
     assert (revoked, left) == ({"name": "shop", "revoked": True}, [])
 
 
+def test_a_key_cannot_pass_for_a_role(amends: Amends, migrated_database_url: str) -> None:
+    """Named so, it would decide the reviews of everybody who has the role."""
+    at = ("--database-url", migrated_database_url)
+
+    ran = amends("keys", "create", "role:lead", *at)
+
+    assert (ran.code, ran.err.splitlines()[0]) == (
+        2,
+        "error: A key's name does not begin with 'role:', as roles do.",
+    )
+    assert amends("keys", "list", *at, "--json").json["items"] == []
+
+
 def test_revoking_an_unknown_key_is_not_found(amends: Amends, migrated_database_url: str) -> None:
     """A typo is not taken for success."""
     ran = amends("keys", "revoke", "shpo", "--database-url", migrated_database_url)

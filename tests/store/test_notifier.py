@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,10 @@ from amends_orchestrator.store.reviews import Reviews
 from conformance.stores import ME, batch, moved, new_saga
 
 SECRET = b"what the receiver knows"
+Hears = (
+    Callable[[httpx.Request], httpx.Response]
+    | Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
+)
 
 
 class Receiver:
@@ -47,7 +52,7 @@ def receiver() -> Receiver:
     return Receiver()
 
 
-def notifier(store: PostgresStore, receiver: Receiver, *, remind_s: float = 0) -> Notifier:
+def notifier(store: PostgresStore, receiver: Hears, *, remind_s: float = 0) -> Notifier:
     """One that tries again at once."""
     webhook = Webhook(
         url="http://crm/hook", secret=SECRET, remind_s=remind_s, public_url="https://amends/"
@@ -143,3 +148,20 @@ async def test_what_was_over_before_anybody_heard_is_not_told(
     await changed(store, saga, task, ReviewStage.WITHDRAWN)
     assert await notifier(store, receiver).sweep() == 1
     assert receiver.got == []
+
+
+async def test_what_is_decided_while_it_is_being_asked_is_told(
+    store: PostgresStore, receiver: Receiver
+) -> None:
+    """The receiver may decide before it has answered: it has heard of the question."""
+    saga, task = await asked(store)
+
+    async def deciding(request: httpx.Request) -> httpx.Response:
+        answer = receiver(request)
+        if len(receiver.got) == 1:
+            await changed(store, saga, task, ReviewStage.APPROVED)
+        return answer
+
+    telling = notifier(store, deciding)
+    assert [await telling.sweep() for _ in range(3)] == [1, 1, 0]
+    assert receiver.events() == ["review.requested", "review.approved"]

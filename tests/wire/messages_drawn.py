@@ -49,7 +49,7 @@ NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,15}", fullmatch=True)
 COMMAND_NAMES = st.builds("{}.{}".format, NAMES, NAMES)
 _SEGMENTS = st.from_regex(r"[a-z][a-z0-9_-]{0,8}(\[[0-9]{1,3}\]|#[0-9]{1,3})?", fullmatch=True)
 PATHS = st.lists(_SEGMENTS, min_size=1, max_size=5).map(lambda s: StepPath(".".join(s)))
-_CHARACTERS = st.characters(exclude_categories=["Cs"])
+_CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 WORDS = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=20)
 JSON = st.recursive(
     st.none()

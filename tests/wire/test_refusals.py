@@ -244,6 +244,46 @@ def test_a_bad_body_leaves_the_rest_readable() -> None:
     assert refused.value.message == replace(SUCCEEDED, body=b"{}")
 
 
+@pytest.mark.parametrize("body", [rb'{"a":["x\u0000"]}', rb'{"\u0000":1}', rb'{"a":"\\\u0000"}'])
+def test_a_body_with_u_0000_is_refused(body: bytes) -> None:
+    """No database keeps it; in the REST API it is refused, too."""
+    expected = "body: expected texts that a database can keep, got one with U+0000"
+    for decode, message in ((decode_command, COMMAND), (decode_reply, REPLY)):
+        with pytest.raises(BadBody) as refused:
+            decode(changed(message, body=body))
+        assert refused.value.reason == expected
+    assert reason(decode_client, changed(START, body=body)) == expected
+
+
+def test_an_escaped_backslash_before_u0000_is_a_text() -> None:
+    """It is six harmless characters."""
+    body = rb'{"a":"\\u0000","b":"\\\\u0000"}'
+    assert decode_reply(changed(REPLY, body=body)).body == body
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"message_id": "a\0"},
+        {"h_amends_token": "a\0"},
+        {"h_amends_usage": r'{"input_tokens":1,"output_tokens":1,"usd":0,"model":"\u0000"}'},
+    ],
+)
+def test_a_text_with_u_0000_is_refused(changes: dict[str, Any]) -> None:
+    """In properties and headers, too."""
+    assert "without U+0000" in reason(decode_reply, changed(REPLY, **changes))
+
+
+def test_a_trace_with_u_0000_is_none() -> None:
+    """Nobody's work is refused for advice."""
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    message = changed(REPLY, h_traceparent=parent, h_tracestate="a=\0", h_baggage="b=1")
+    trace = trace_of(message)
+    assert trace is not None
+    assert (trace.tracestate, trace.baggage) == (None, "b=1")
+    assert trace_of(changed(REPLY, h_traceparent=f"{parent}\0")) is None
+
+
 @pytest.mark.parametrize(
     ("name", "body", "expected"),
     [
@@ -260,8 +300,8 @@ def test_a_bad_body_leaves_the_rest_readable() -> None:
         ),
         (
             "start",
-            {"definition": "a", "key": "k\0", "input": 1},
-            "body /key: expected a text without control characters, got 'k\\x00'",
+            {"definition": "a", "key": "k\x01", "input": 1},
+            "body /key: expected a text without control characters, got 'k\\x01'",
         ),
         (
             "start",

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar, cast
 from pydantic_core import from_json
 
 from amends_contracts.amqp import AmqpMessage
-from amends_contracts.messages import WIRE_VERSION, Json, Trace
+from amends_contracts.messages import WIRE_VERSION, Json, Trace, holds_nul
 from amends_contracts.names import BODY_BYTES_MAX, SagaId
 
 WIRE: Final = "amends-wire"
@@ -74,7 +74,7 @@ def text_property(value: str | None, where: str, limit: int = PROPERTY_BYTES_MAX
         raise refused(f"property {where}", "a text", value)
     if len(value) * 4 > limit and len(value.encode()) > limit:
         raise refused(f"property {where}", f"at most {limit} bytes", value)
-    return value
+    return _kept(value, f"property {where}")
 
 
 def saga_property(value: str | None) -> SagaId:
@@ -94,7 +94,7 @@ def text(headers: Headers, name: str) -> str:
     value = headers.get(name)
     if not isinstance(value, str) or not value or len(value) > HEADER_CHARS_MAX:
         raise refused(f"header {name}", f"a text of at most {HEADER_CHARS_MAX} characters", value)
-    return value
+    return _kept(value, f"header {name}")
 
 
 def optional_text(headers: Headers, name: str) -> str | None:
@@ -104,6 +104,12 @@ def optional_text(headers: Headers, name: str) -> str | None:
         return None
     if not isinstance(value, str) or not 0 < len(value) <= HEADER_CHARS_MAX:
         raise refused(f"header {name}", f"a text of at most {HEADER_CHARS_MAX} characters", value)
+    return _kept(value, f"header {name}")
+
+
+def _kept(value: str, where: str) -> str:
+    if "\0" in value:
+        raise refused(where, "a text without U+0000", value)
     return value
 
 
@@ -177,14 +183,16 @@ def trace_of(message: AmqpMessage) -> Trace | None:
     """The trace context of a message; one that W3C does not allow is as good as none."""
     headers: Headers = message.headers
     parent = headers.get("traceparent")
-    if not isinstance(parent, str) or not _is_traceparent(parent):
+    if not isinstance(parent, str) or "\0" in parent or not _is_traceparent(parent):
         return None
     return Trace(parent, _advice(headers, "tracestate"), _advice(headers, "baggage"))
 
 
 def _advice(headers: Headers, name: str) -> str | None:
     value = headers.get(name)
-    return value if isinstance(value, str) and 0 < len(value) <= TRACE_CHARS_MAX else None
+    if not isinstance(value, str) or "\0" in value:
+        return None
+    return value if 0 < len(value) <= TRACE_CHARS_MAX else None
 
 
 def write_trace(headers: dict[str, Any], trace: Trace) -> None:
@@ -203,7 +211,7 @@ def check_size(body: bytes) -> None:
 
 
 def json_object(body: bytes) -> dict[str, Json]:
-    """The body as a JSON object; UTF-8, no NaN, no lone surrogates, at most 200 levels deep."""
+    """The body as a JSON object: UTF-8, no NaN, lone surrogates or U+0000, at most 200 levels."""
     check_size(body)
     try:
         value: Any = from_json(body, allow_inf_nan=False, cache_strings="keys")
@@ -211,6 +219,8 @@ def json_object(body: bytes) -> dict[str, Json]:
         raise WireError(f"body: expected a JSON object, but {error}") from None
     if type(value) is not dict:
         raise refused("body", "a JSON object", value)
+    if holds_nul(body):
+        raise WireError("body: expected texts that a database can keep, got one with U+0000")
     if _maybe_infinite(body) and not _finite(value):
         raise WireError("body: expected numbers that a double can hold, got one beyond")
     return cast(dict[str, Json], value)

@@ -25,7 +25,16 @@ from amends_contracts.codec.headers import (
     trace_of,
     write_trace,
 )
-from amends_contracts.messages import JSON_TYPE, REF_TYPE, Json, Outcome, Reply, Usage, to_body
+from amends_contracts.messages import (
+    JSON_TYPE,
+    REF_TYPE,
+    Json,
+    Outcome,
+    Reply,
+    Usage,
+    holds_nul,
+    to_body,
+)
 from amends_contracts.names import Key, MessageId, is_command_name, split_key
 from amends_contracts.problems import PROBLEM_CONTENT_TYPE
 from amends_contracts.topology import Topology
@@ -145,6 +154,8 @@ def _usage(value: object) -> Usage:
         raise refused(f"header {USAGE}", "a JSON object", value) from None
     if not isinstance(members, dict):
         raise refused(f"header {USAGE}", "a JSON object", value)
+    if holds_nul(value.encode()):
+        raise refused(f"header {USAGE}", "texts without U+0000", value)
     read = cast(dict[str, Any], members)
     usd, model = read.get("usd"), read.get("model")
     if usd is not None and not _is_amount(usd):

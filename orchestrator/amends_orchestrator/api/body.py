@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 
 from starlette.requests import Request
 
-from amends_contracts.messages import Json
+from amends_contracts.messages import Json, holds_nul
 from amends_contracts.names import BODY_BYTES_MAX
 from amends_contracts.problems import ProblemType
 from amends_orchestrator.api.problems import ApiProblem
@@ -61,11 +61,10 @@ def strict_json(body: bytes) -> Json:
     if body.count(b"[") + body.count(b"{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
         raise ValueError(f"nested deeper than {DEPTH_MAX}")
     if b"\\u" in body:
-        text = json.dumps(value, ensure_ascii=False)
-        if "\\u0000" in text.replace("\\\\", ""):
+        if holds_nul(body):
             raise ValueError("holds U+0000, which no database keeps")
         try:
-            text.encode()
+            json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise ValueError("holds a lone surrogate, which is not text") from None
     return value

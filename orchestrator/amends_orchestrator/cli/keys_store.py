@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from amends_orchestrator.cli import schema
-from amends_orchestrator.cli.exits import CliError
+from amends_orchestrator.cli.exits import CliError, Exit
+from amends_orchestrator.core.reviews import ROLE
 from amends_orchestrator.engine.ports import BadData
-from amends_orchestrator.store.keys import ApiKeys
+from amends_orchestrator.store.keys import ApiKeys, BadKeyName
 
 
 @asynccontextmanager
@@ -37,6 +38,12 @@ async def create(
                 broker_user=broker_user,
                 roles=roles,
             )
+        except BadKeyName as error:
+            raise CliError(
+                f"A key's name does not begin with {ROLE!r}, as roles do.",
+                "For a role: amends keys create NAME --scope reviewer --role ROLE",
+                exit_code=Exit.USAGE,
+            ) from error
         except BadData as error:
             raise CliError(f"Another key has the broker user {broker_user!r}.") from error
 

@@ -14,6 +14,7 @@ from amends_orchestrator.api.body import media_type, read_bounded, strict_json
 from amends_orchestrator.api.models import ReasonIn, ResolveIn, RetryIn, SkipIn
 from amends_orchestrator.api.operate import Change
 from amends_orchestrator.api.problems import ApiProblem, bad_field
+from amends_orchestrator.console.review_forms import FIELDS_MAX
 from amends_orchestrator.core.inputs import (
     CancelRequested,
     ResolveRequested,
@@ -24,6 +25,8 @@ from amends_orchestrator.core.inputs import (
 )
 
 FORM_BYTES_MAX: Final = 256 * 1024
+FORM_FIELDS_MAX: Final = FIELDS_MAX + 5
+"""Those of an edit, and what comes with them."""
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 Form = TypeVar("Form", bound=ReasonIn)
 
@@ -34,7 +37,7 @@ async def read_form(request: Request) -> dict[str, str]:
         raise ApiProblem(ProblemType.BAD_REQUEST, f"Send {FORM_TYPE}.", status=415)
     body = await read_bounded(request, FORM_BYTES_MAX)
     try:
-        pairs = parse_qsl(body.decode("ascii"), max_num_fields=20, errors="strict")
+        pairs = parse_qsl(body.decode("ascii"), max_num_fields=FORM_FIELDS_MAX, errors="strict")
     except ValueError:
         raise ApiProblem(ProblemType.BAD_REQUEST, "The form is garbled.", status=400) from None
     return {name: value.replace("\0", "").strip() for name, value in pairs}

@@ -1,6 +1,6 @@
 """The list of sagas: what is asked for, what is found, and when it is another one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -87,8 +87,3 @@ async def find(reads: Reads, wanted: Filters) -> Found:
         next=page.next,
         counts=tuple((status, counts.get(status, 0)) for status in SagaStatus),
     )
-
-
-async def find_all(reads: Reads, wanted: Sequence[Filters]) -> Mapping[Filters, Found]:
-    """Every list that somebody watches: the shared poll of all viewers."""
-    return {one: await find(reads, one) for one in wanted}

@@ -30,7 +30,7 @@ from amends_orchestrator.api.problems import ApiProblem
 from amends_orchestrator.api.services import Head, Services
 from amends_orchestrator.console.demo import DemoControls
 from amends_orchestrator.console.forms import change_of, read_form
-from amends_orchestrator.console.lists import COUNT_MAX, Filters, Found, filters_of, find, find_all
+from amends_orchestrator.console.lists import COUNT_MAX, Filters, Found, filters_of, find
 from amends_orchestrator.console.looks import saga_look
 from amends_orchestrator.console.present import list_row, saga_page
 from amends_orchestrator.console.reviews import ReviewPages
@@ -49,7 +49,7 @@ from amends_orchestrator.console.session import (
     set_cookie,
     take_notice,
 )
-from amends_orchestrator.console.stream import pages, stream
+from amends_orchestrator.console.stream import each, pages, stream
 from amends_orchestrator.core.state import TERMINAL
 from amends_orchestrator.engine.ports import StoreUnavailable
 
@@ -79,7 +79,7 @@ class Console:
         self._demo = demo
         self._sessions = Sessions(services.guard, services.secrets)
         self.lists: Live[Filters, Found] = Live(
-            partial(find_all, services.reads), pace_min_s=0.3, pace_max_s=1.5
+            partial(each, partial(find, services.reads)), pace_min_s=0.3, pace_max_s=1.5
         )
         self.reviews = ReviewPages(
             services, self._sessions, self._page, self._render, self._allowed

@@ -1,13 +1,14 @@
 """The form of an edit, made of a JSON Schema; and what was typed into it, as JSON again.
 
-A flat object becomes one field per member; whatever is deeper is edited as JSON. The schema decides
-about the values when they are sent: nothing is checked here but that they can be read.
+A flat object becomes one field per member; whatever is deeper is edited as JSON. What nobody
+touched stays as it is, however a browser sends it back. The schema decides about the values when
+they are sent: nothing is checked here but that they can be read.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, assert_never, cast
 
 from amends_contracts.messages import Json
 from amends_orchestrator.api.body import strict_json
@@ -56,13 +57,14 @@ def fields_of(form: Json, shown: Json) -> tuple[Field, ...]:
 def _field(name: str, part: Any, value: Json, *, required: bool) -> Field:
     said = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
     kind = _kind(said, value)
+    choices = tuple(str(choice) for choice in said.get("enum", ()))
     return Field(
         name=FIELD + name,
         label=str(said.get("title") or name),
         kind=kind,
-        value=_json(value) if kind == "json" else _text(value),
+        value=_shown(kind, choices, value),
         hint=str(said.get("description") or _bounds(said)),
-        choices=tuple(str(choice) for choice in said.get("enum", ())),
+        choices=choices,
         required=required,
         whole=said.get("type") == "integer",
     )
@@ -74,13 +76,18 @@ def _kind(said: Mapping[str, Any], value: Json) -> Kind:
         return "choice"
     match said.get("type"):
         case "string":
-            return "long" if isinstance(value, str) and len(value) > LONG_TEXT else "text"
+            return "long" if isinstance(value, str) and _is_long(value) else "text"
         case "number" | "integer":
             return "number"
         case "boolean":
             return "flag"
         case _:
             return "json"
+
+
+def _is_long(value: str) -> bool:
+    """Also whatever has lines: a browser takes them out of a field of one line."""
+    return len(value) > LONG_TEXT or "\n" in value or "\r" in value
 
 
 def _bounds(said: Mapping[str, Any]) -> str:
@@ -90,10 +97,19 @@ def _bounds(said: Mapping[str, Any]) -> str:
     return f"at most {high}" if high is not None else f"at least {low}" if low is not None else ""
 
 
-def _text(value: Json) -> str:
-    if isinstance(value, bool):
-        return "true" if value else ""
-    return "" if value is None else str(value)
+def _shown(kind: Kind, choices: tuple[str, ...], value: Json) -> str:
+    """What stands in the field; nothing where a choice is none of those that there are."""
+    match kind:
+        case "flag":
+            return "true" if value is True else ""
+        case "json":
+            return _json(value)
+        case "choice":
+            return value if value in choices else ""
+        case "text" | "long" | "number":
+            return "" if value is None else str(value)
+        case _:
+            assert_never(kind)
 
 
 def _json(value: Json) -> str:
@@ -104,7 +120,8 @@ def edited(form: Json, shown: Json, typed: Mapping[str, str]) -> Json:
     """What the form says now: members that it does not have stay as they are. ApiProblem."""
     fields = fields_of(form, shown)
     if len(fields) == 1 and fields[0].name == WHOLE:
-        return _value(fields[0], typed.get(WHOLE, ""))
+        text = _normal(typed.get(WHOLE, ""))
+        return shown if text == _normal(fields[0].value) else _value(fields[0], text)
     kept = cast("dict[str, Json]", shown) if isinstance(shown, dict) else {}
     body = dict(kept)
     for name, value in _members(fields, typed):
@@ -116,13 +133,21 @@ def edited(form: Json, shown: Json, typed: Mapping[str, str]) -> Json:
 
 
 def _members(fields: tuple[Field, ...], typed: Mapping[str, str]) -> Iterator[tuple[str, Json]]:
+    """What was changed; None: taken out."""
     for field in fields:
-        text = typed.get(field.name, "")
+        text = _normal(typed.get(field.name, ""))
         name = field.name.removeprefix(FIELD)
+        if text == _normal(field.value):
+            continue
         if field.kind == "flag":
             yield name, text == "true"
         else:
             yield name, None if text == "" else _value(field, text)
+
+
+def _normal(text: str) -> str:
+    """A text as it comes back from a browser, which writes line ends its own way."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def _value(field: Field, text: str) -> Json:

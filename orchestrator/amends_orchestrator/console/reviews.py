@@ -4,7 +4,7 @@ GET shows; only a form that was sent from the page itself decides. Who decides i
 or whom the link names.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, cast, get_args
@@ -33,7 +33,7 @@ from amends_orchestrator.console.session import (
     check_form,
     put_notice,
 )
-from amends_orchestrator.console.stream import pages, stream
+from amends_orchestrator.console.stream import each, pages, stream
 from amends_orchestrator.core.reviews import ReviewStage, may_decide
 
 PAGE: Final = 50
@@ -64,11 +64,6 @@ class FoundReviews:
 
     rows: tuple[ReviewRow, ...]
     next: str | None
-
-
-async def find_all(reviews: Reviews, wanted: Sequence[Inbox]) -> Mapping[Inbox, FoundReviews]:
-    """Every inbox that somebody watches."""
-    return {one: await find_one(reviews, one) for one in wanted}
 
 
 async def find_one(reviews: Reviews, wanted: Inbox) -> FoundReviews:
@@ -108,7 +103,7 @@ class ReviewPages:
         self._render = render
         self._allowed = allowed
         self.inboxes: Live[Inbox, FoundReviews] = Live(
-            partial(find_all, services.reviews), pace_min_s=0.3, pace_max_s=1.5
+            partial(each, partial(find_one, services.reviews)), pace_min_s=0.3, pace_max_s=1.5
         )
 
     def routes(self) -> list[Route]:

@@ -5,19 +5,34 @@ with it the viewer's right to look is checked again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from starlette.responses import StreamingResponse
 
 from amends_orchestrator.api.live import Live
+from amends_orchestrator.engine.ports import BadData
 
-K = TypeVar("K")
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 HEARTBEAT_S: Final = 15.0
 PACE_S: Final = 0.1
 """Least time between two events to one viewer."""
+
+
+async def each(find: Callable[[K], Awaitable[V]], wanted: Sequence[K]) -> Mapping[K, V]:
+    """What a poll that all viewers share finds, by key.
+
+    One that makes no sense (a cursor that no page has given, a text that no database keeps) is left
+    out, so that it disturbs nobody else.
+    """
+    found: dict[K, V] = {}
+    for one in wanted:
+        with contextlib.suppress(ValueError, BadData):
+            found[one] = await find(one)
+    return found
 
 
 def event(html: str, name: str = "page") -> bytes:

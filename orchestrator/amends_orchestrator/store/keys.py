@@ -16,7 +16,7 @@ from typing import Final
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from amends_orchestrator.core.reviews import EVERYBODY
+from amends_orchestrator.core.reviews import EVERYBODY, ROLE
 from amends_orchestrator.store import queries
 from amends_orchestrator.store.database import Database
 
@@ -62,6 +62,10 @@ class KeyRow:
     roles: frozenset[str] = frozenset()
 
 
+class BadKeyName(ValueError):
+    """The name would pass for a role, and its key for whoever has that role."""
+
+
 class ApiKeys:
     """Table `api_key`. Every method may raise StoreUnavailable."""
 
@@ -81,8 +85,11 @@ class ApiKeys:
         """A new key in plain text: the only time it can be seen.
 
         `broker_user` lets that user of the broker speak with this tenant and scope. ValueError for
-        an unknown scope, BadData where another key has the broker user.
+        an unknown scope, BadKeyName for a name that reads like a role, BadData where another key
+        has the broker user.
         """
+        if name.startswith(ROLE):
+            raise BadKeyName(name)
         prefix = secrets.token_hex(_PREFIX_BYTES)
         plaintext = f"{_MARK}_{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
         await self._database.fetch(

@@ -72,12 +72,15 @@ RETURNING v.saga_id, v.seq, v.tenant, v.definition, v.version, v.key, v.step, v.
           v.due, v.decided_at, v.told, v.notify_at;
 
 -- name: told_notices
--- These were told. An open review is told of again after `remind_s`, unless it has changed since.
+-- These were told. An open review is told of again after `remind_s`; one that has changed since is
+-- told of when its change wants it, as one that somebody has heard of.
 UPDATE amends.review AS v
 SET told = t.told,
-    notify_tries = 0,
-    notify_at = CASE WHEN v.status = 'open' AND :remind_s::float8 > 0
+    notify_tries = CASE WHEN v.notify_at IS NOT DISTINCT FROM t.seen
+                        THEN 0 ELSE v.notify_tries END,
+    notify_at = CASE WHEN v.notify_at IS DISTINCT FROM t.seen THEN v.notify_at
+                     WHEN v.status = 'open' AND :remind_s::float8 > 0
                      THEN clock_timestamp() + make_interval(secs => :remind_s::float8) END
 FROM unnest(:ids::uuid[], :seqs::integer[], :told::text[], :seen::timestamptz[])
      AS t (saga_id, seq, told, seen)
-WHERE v.saga_id = t.saga_id AND v.seq = t.seq AND v.notify_at IS NOT DISTINCT FROM t.seen;
+WHERE v.saga_id = t.saga_id AND v.seq = t.seq;
