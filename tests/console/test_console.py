@@ -12,6 +12,7 @@ from amends_orchestrator.core.inputs import CancelRequested, SkipRequested
 from amends_orchestrator.core.state import SagaStatus
 from api.fakes import PAST_PIVOT, World, app_of, key_for
 from console.conftest import Site, serving
+from console.test_drills import keep, run_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -231,7 +232,8 @@ async def test_a_narrow_page_does_not_scroll_sideways(site: Site) -> None:
     made = site.world.add(1, key="k" * 120, labels={"a": "b" * 150})
     site.world.views[made] = trip("succeeded", "retrying", held=["flight"])
     await site.page.set_viewport_size({"width": 360, "height": 740})
-    for path in ("/console/", f"/console/sagas/{made}"):
+    run = keep(site.world, run_of(1, against="b" * 120, held=("h" * 120,)))
+    for path in ("/console/", f"/console/sagas/{made}", "/console/drills", run):
         page = await site.open(path)
         assert await page.evaluate("document.documentElement.scrollWidth") <= 360, path
 
