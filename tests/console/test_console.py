@@ -238,6 +238,15 @@ async def test_a_narrow_page_does_not_scroll_sideways(site: Site) -> None:
         assert await page.evaluate("document.documentElement.scrollWidth") <= 360, path
 
 
+async def test_a_mark_of_a_drill_opens_what_stands_behind_it(site: Site) -> None:
+    """Without a script of ours: the address of a cell unfolds it."""
+    page = await site.open(keep(site.world, run_of(1)))
+    why = page.locator("#cell-2")
+    await expect(why).to_be_hidden()
+    await page.locator(".matrix a.undoing").click()
+    await expect(why).to_be_visible()
+
+
 async def test_nothing_is_asked_while_nobody_watches(site: Site) -> None:
     """When the last page is closed the polls end."""
     made: SagaId = site.world.add(1)
