@@ -21,6 +21,7 @@ from amends_orchestrator.core.inputs import CancelRequested, Input
 from amends_orchestrator.core.state import Identity, SagaStatus
 from amends_orchestrator.engine.ports import Schedule
 from amends_orchestrator.engine.work import SignalKept, SignalKnown
+from amends_orchestrator.store.drills import Proof, RunRow
 
 BEGAN = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 
@@ -109,6 +110,32 @@ class Numbers:
 
 
 @dataclass
+class DrillBook:
+    """The record of drills, newest run first; and what was proven."""
+
+    kept: dict[UUID, tuple[RunRow, Sequence[Json]]] = field(
+        default_factory=dict[UUID, tuple[RunRow, Sequence[Json]]]
+    )
+    proven: list[Proof] = field(default_factory=list[Proof])
+
+    async def newest_runs(self, limit: int) -> Sequence[RunRow]:
+        names = dict.fromkeys(run.definition for run, _ in self.kept.values())
+        return [(await self.runs(name))[0] for name in names][:limit]
+
+    async def runs(self, definition: str) -> Sequence[RunRow]:
+        return [run for run, _ in self.kept.values() if run.definition == definition]
+
+    async def run(self, run_id: UUID) -> RunRow | None:
+        return self.kept[run_id][0] if run_id in self.kept else None
+
+    async def cells(self, run_id: UUID) -> Sequence[Json]:
+        return self.kept[run_id][1]
+
+    async def proofs(self, definition: str | None = None) -> Sequence[Proof]:
+        return [p for p in self.proven if definition in {None, p.definition}]
+
+
+@dataclass
 class World:
     """Everything behind the application; it plays all the ports."""
 
@@ -131,6 +158,7 @@ class World:
         default_factory=list[tuple[str, SagaId, Input]]
     )
     owes: Debt = field(default_factory=Debt)
+    drills: DrillBook = field(default_factory=DrillBook)
     undos: list[tuple[Undo, SagaId]] = field(default_factory=list[tuple[Undo, SagaId]])
     signals: list[Signal] = field(default_factory=list[Signal])
     refusal: Refused | None = None
@@ -417,6 +445,7 @@ def app_of(world: World, **options: Any) -> FastAPI:
         audit=world,
         views=world,
         review_rows=NoReviews(),
+        drills=world.drills,
         checker=world,
         **options,
     )

@@ -12,6 +12,7 @@ from amends_orchestrator.core.inputs import CancelRequested, SkipRequested
 from amends_orchestrator.core.state import SagaStatus
 from api.fakes import PAST_PIVOT, World, app_of, key_for
 from console.conftest import Site, serving
+from console.test_drills import keep, run_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -231,9 +232,19 @@ async def test_a_narrow_page_does_not_scroll_sideways(site: Site) -> None:
     made = site.world.add(1, key="k" * 120, labels={"a": "b" * 150})
     site.world.views[made] = trip("succeeded", "retrying", held=["flight"])
     await site.page.set_viewport_size({"width": 360, "height": 740})
-    for path in ("/console/", f"/console/sagas/{made}"):
+    run = keep(site.world, run_of(1, against="b" * 120, held=("h" * 120,)))
+    for path in ("/console/", f"/console/sagas/{made}", "/console/drills", run):
         page = await site.open(path)
         assert await page.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+async def test_a_mark_of_a_drill_opens_what_stands_behind_it(site: Site) -> None:
+    """Without a script of ours: the address of a cell unfolds it."""
+    page = await site.open(keep(site.world, run_of(1)))
+    why = page.locator("#cell-2")
+    await expect(why).to_be_hidden()
+    await page.locator(".matrix a.undoing").click()
+    await expect(why).to_be_visible()
 
 
 async def test_nothing_is_asked_while_nobody_watches(site: Site) -> None:

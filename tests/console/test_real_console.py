@@ -51,5 +51,8 @@ async def test_one_watches_a_saga_being_cancelled(service: Real, browser: Browse
         await expect(page.locator(".status.big")).to_have_text("compensated", timeout=30_000)
         await expect(page.locator("#step-flight .word")).to_have_text("undone")
         await expect(page.locator("#live-state")).to_have_text("ended")
+
+        await page.locator(".places a", has_text="Drills").click()
+        await expect(page.locator(".empty")).to_contain_text("Nothing was drilled here yet")
         await page.close()
     assert held

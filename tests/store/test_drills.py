@@ -25,10 +25,10 @@ async def record(migrated_database_url: str) -> Any:
     await engine.dispose()
 
 
-async def begin(record: DrillRecord, digest: str = "d") -> Any:
-    """A run of the trip."""
+async def begin(record: DrillRecord, digest: str = "d", definition: str = "trip") -> Any:
+    """A run, of the trip if nothing else is said."""
     run_id = uuid7()
-    about = {"definition": "trip", "version": 1, "digest": digest, "against": "this process"}
+    about = {"definition": definition, "version": 1, "digest": digest, "against": "this process"}
     await record.begin(run_id, **about)  # type: ignore[arg-type]  # as above
     return run_id
 
@@ -74,3 +74,18 @@ async def test_the_gate_asks_the_newest_matrix(record: DrillRecord) -> None:
     await record.keep(new, cell("hotel", "calm"), at=NOW, proven=[])
     found = [(c.step, c.verdict) for c in await record.newest_cells("trip")]
     assert found == [("flight", "fail"), ("hotel", "pass")]
+
+
+async def test_of_each_definition_the_newest_run_is_found(record: DrillRecord) -> None:
+    """Newest first and no more than asked for; one alone by its id; all runs of one definition."""
+    first = await begin(record)
+    refund = await begin(record, definition="refund")
+    second = await begin(record)
+    await record.keep(second, cell("flight", "calm"), at=NOW, proven=[])
+    assert [row.id for row in await record.newest_runs()] == [second, refund]
+    assert [row.id for row in await record.newest_runs(1)] == [second]
+    assert [row.id for row in await record.runs("trip")] == [second, first]
+    found = await record.run(second)
+    assert found is not None
+    assert (found.id, found.passed) == (second, 1)
+    assert await record.run(uuid7()) is None

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from amends_orchestrator.api import definitions as definition_routes
 from amends_orchestrator.api import health, operate, problems, reviews, sagas, signals
 from amends_orchestrator.api import schedules as schedule_routes
+from amends_orchestrator.api.drill_ports import Drills
 from amends_orchestrator.api.guard import Guard
 from amends_orchestrator.api.headers import SecurityHeaders
 from amends_orchestrator.api.live import Live
@@ -54,6 +55,7 @@ def create_app(
     audit: Audit,
     views: Views,
     review_rows: Reviews,
+    drills: Drills,
     checker: Checker,
     secrets: Sequence[bytes] = (),
     registered: Callable[[str], None] = lambda _: None,
@@ -77,6 +79,7 @@ def create_app(
         checker=checker,
         guard=guard,
         reviews=review_rows,
+        drills=drills,
         links=Links(secrets),
         heads=Live(reads.heads),
         secrets=tuple(secrets),

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from amends_contracts.messages import Json
 from amends_contracts.names import SagaId
 from amends_contracts.problems import ProblemType
+from amends_orchestrator.api.drill_ports import Drills
 from amends_orchestrator.api.guard import Guard
 from amends_orchestrator.api.live import Live
 from amends_orchestrator.api.ports import (
@@ -48,6 +49,7 @@ class Services:
     checker: Checker
     guard: Guard
     reviews: Reviews
+    drills: Drills
     links: Links
     heads: Live[SagaId, Head]
     """Who waits for a saga to change."""

@@ -224,14 +224,12 @@ async def _keep(record: DrillRecord, run_id: UUID, result: Result) -> None:
 
 def said(proof: Proof) -> dict[str, Any]:
     """A proof with its age in words."""
-    days = int(proof.age_s // 86_400)
-    words = "today" if days == 0 else f"{days} day{'s' if days > 1 else ''} ago"
     return {
         "definition": proof.definition,
         "step": proof.step,
         "at": proof.at.isoformat(timespec="seconds"),
-        "days": days,
-        "said": words,
+        "days": int(proof.age_s // reports.DAY_S),
+        "said": reports.age(proof.age_s),
         "times": proof.times,
     }
 

@@ -15,6 +15,7 @@ from amends_orchestrator.cli.drill_screen import Screen
 from amends_orchestrator.cli.embedded import Code, find_code
 from amends_orchestrator.cli.example import EXAMPLES, Example, examples_folder
 from amends_orchestrator.cli.exits import CliError, Exit
+from amends_orchestrator.drills import reports
 from amends_orchestrator.drills.invariants import BadInvariant, Invariant, load, of_probe
 from amends_orchestrator.drills.matrix import Fault
 from amends_orchestrator.drills.results import Verdict
@@ -231,6 +232,6 @@ async def gate(url: str, definition: str, age_s: float) -> dict[str, Any]:
     return {
         "definition": definition,
         "cells": len(cells),
-        "coverage": round(100 * good / len(cells), 1),
+        "coverage": reports.share(good, len(cells)),
         "lacking": lacking,
     }

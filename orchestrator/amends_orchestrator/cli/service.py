@@ -31,6 +31,7 @@ from amends_orchestrator.settings import Settings
 from amends_orchestrator.store import PostgresStore
 from amends_orchestrator.store.audit import Audit
 from amends_orchestrator.store.definitions import Definitions
+from amends_orchestrator.store.drills import DrillRecord
 from amends_orchestrator.store.keys import ApiKeys
 from amends_orchestrator.store.reads import Reads
 from amends_orchestrator.store.reviews import Reviews
@@ -120,6 +121,7 @@ def _assemble(
         audit=Audit(store.engine),
         views=CoreViews(reads, orchestrator.catalog),
         review_rows=Reviews(store.engine),
+        drills=DrillRecord(store.engine),
         checker=DocumentChecker(reads, expressions),
         secrets=[s.get_secret_value().encode() for s in settings.token_secrets],
         registered=orchestrator.catalog.forget_newest,

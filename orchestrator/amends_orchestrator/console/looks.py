@@ -6,6 +6,7 @@ from typing import Final
 
 from amends_orchestrator.core.reviews import ReviewStage
 from amends_orchestrator.core.state import SagaStatus, StepStatus
+from amends_orchestrator.drills.results import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ REVIEW: Final[Mapping[str, Look]] = {
     ReviewStage.LAPSED: Look("retry", "quiet", "lapsed"),
     ReviewStage.ROLLED_BACK: Look("undo", "undone", "rolled back"),
 }
+DRILLED: Final[Mapping[str, Look]] = {
+    Verdict.PASS: Look("check", "ok", "pass"),
+    Verdict.FAIL: Look("cross", "bad", "fail"),
+    Verdict.INCONCLUSIVE: Look("unknown", "undoing", "inconclusive"),
+}
 NOT_RUN: Final = Look("dot", "faint", "not run")
 """A step that an ended saga never came to, or that stands in a case not taken."""
 
@@ -55,6 +61,22 @@ NOT_RUN: Final = Look("dot", "faint", "not run")
 def review_look(stage: str) -> Look:
     """The look of a review."""
     return REVIEW.get(stage, Look("dot", "quiet", stage))
+
+
+def verdict_look(verdict: str) -> Look:
+    """The look of a drill's cell."""
+    return DRILLED.get(verdict, Look("dot", "quiet", verdict))
+
+
+def drill_look(*, over: bool, wrong: bool, proven: bool) -> Look:
+    """The look of a drill's run: `wrong`: a cell failed, or something is held; `proven`: all."""
+    if wrong:
+        return Look("cross", "bad", "something is wrong")
+    if not over:
+        return Look("pending", "quiet", "not over")
+    if proven:
+        return Look("check", "ok", "all undone")
+    return Look("unknown", "undoing", "not all judged")
 
 
 def saga_look(status: str) -> Look:

@@ -29,6 +29,7 @@ from amends_orchestrator.api.ports import Caller, Scope
 from amends_orchestrator.api.problems import ApiProblem
 from amends_orchestrator.api.services import Head, Services
 from amends_orchestrator.console.demo import DemoControls
+from amends_orchestrator.console.drills import DrillPages
 from amends_orchestrator.console.forms import change_of, read_form
 from amends_orchestrator.console.lists import COUNT_MAX, Filters, Found, filters_of, find
 from amends_orchestrator.console.looks import saga_look
@@ -84,6 +85,7 @@ class Console:
         self.reviews = ReviewPages(
             services, self._sessions, self._page, self._render, self._allowed
         )
+        self.drills = DrillPages(services, self._sessions, self._page)
         self._templates = Environment(
             loader=PackageLoader("amends_orchestrator.console"),
             autoescape=True,
@@ -103,6 +105,7 @@ class Console:
                 Route(saga + "/live", self.saga_live),
                 Route(saga + "/{action}", self.act, methods=["POST"]),
                 *self.reviews.routes(),
+                *self.drills.routes(),
                 Route("/demo/{action}", self.perform, methods=["POST"]),
                 Route("/login", self.login_page),
                 Route("/login", self.login, methods=["POST"]),

@@ -251,7 +251,7 @@ def saga_page(
         took=_took(began, ended),
         deadline=_time(view.get("deadline")),
         labels=tuple(sorted(labels.items())),
-        trace_url=_trace_url(trace_url, view.get("trace_id")),
+        trace_url=trace_page(trace_url, view.get("trace_id")),
         failure_at=_headline(failure),
         failure=said(failure.get("problem") or failure) if failure else None,
         nodes=tuple(tree.node(n, not_taken=False) for n in view.get("tree") or view["steps"]),
@@ -278,7 +278,8 @@ def _headline(failure: View) -> str:
             return f"Stopped{by}"
 
 
-def _trace_url(template: str | None, trace_id: Any) -> str | None:
+def trace_page(template: str | None, trace_id: Any) -> str | None:
+    """Where a trace is shown, if that is known."""
     return template.replace("{trace_id}", str(trace_id)) if template and trace_id else None
 
 

@@ -7,7 +7,7 @@ or whom the link names.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol, cast, get_args
+from typing import Any, Final, cast, get_args
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,6 +26,7 @@ from amends_orchestrator.console.forms import read_form
 from amends_orchestrator.console.looks import review_look
 from amends_orchestrator.console.markdown import to_html
 from amends_orchestrator.console.present import pretty
+from amends_orchestrator.console.render import Render
 from amends_orchestrator.console.review_forms import edited, fields_of
 from amends_orchestrator.console.session import (
     PATH,
@@ -76,14 +77,6 @@ async def find_one(reviews: Reviews, wanted: Inbox) -> FoundReviews:
         limit=PAGE,
     )
     return FoundReviews(tuple(page.items), page.next)
-
-
-class Render(Protocol):
-    """A whole page."""
-
-    def __call__(
-        self, request: Request, template: str, caller: Caller | None, **context: Any
-    ) -> Response: ...
 
 
 class ReviewPages:

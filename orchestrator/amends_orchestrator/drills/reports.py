@@ -15,6 +15,7 @@ from amends_orchestrator.drills.results import Verdict
 
 Report = Mapping[str, Any]
 CellJson = Mapping[str, Any]
+DAY_S: Final = 86_400
 _ENVIRONMENT: Final = Environment(
     loader=PackageLoader("amends_orchestrator.drills"),
     autoescape=True,
@@ -67,10 +68,19 @@ def is_ok(whole: Report) -> bool:
 
 def coverage(cells: Sequence[CellJson]) -> float:
     """The share of cells that passed, in percent."""
-    if not cells:
-        return 0.0
     passed = sum(cell["verdict"] == Verdict.PASS.value for cell in cells)
-    return round(100 * passed / len(cells), 1)
+    return share(passed, len(cells))
+
+
+def share(passed: int, of: int) -> float:
+    """In percent, as coverage is said everywhere; 0 of nothing."""
+    return round(100 * passed / of, 1) if of else 0.0
+
+
+def age(seconds: float) -> str:
+    """How long ago an undo was proven, in words."""
+    days = int(seconds // DAY_S)
+    return "today" if days == 0 else f"{days} day{'s' if days > 1 else ''} ago"
 
 
 def steps_of(cells: Iterable[CellJson]) -> list[str]:

@@ -115,7 +115,32 @@ class DrillRecord:
 
     async def runs(self, definition: str | None = None, limit: int = RUNS_MAX) -> Sequence[RunRow]:
         """Runs, newest first."""
-        rows = await self._database.fetch(SQL["runs"], definition=definition, at_most=limit)
+        return await self._runs(limit, definition=definition)
+
+    async def newest_runs(self, limit: int = RUNS_MAX) -> Sequence[RunRow]:
+        """Of each definition the newest run, newest first."""
+        return await self._runs(limit, newest_only=True)
+
+    async def run(self, run_id: UUID) -> RunRow | None:
+        """One run; None if there is none."""
+        found = await self._runs(1, run_id=run_id)
+        return found[0] if found else None
+
+    async def _runs(
+        self,
+        limit: int,
+        *,
+        definition: str | None = None,
+        run_id: UUID | None = None,
+        newest_only: bool = False,
+    ) -> Sequence[RunRow]:
+        rows = await self._database.fetch(
+            SQL["runs"],
+            definition=definition,
+            run_id=run_id,
+            newest_only=newest_only,
+            at_most=limit,
+        )
         return [
             RunRow(
                 id=row["id"],

@@ -28,12 +28,18 @@ UPDATE amends.drill_run SET status = 'over', ended_at = clock_timestamp(), held 
 WHERE id = :id
 
 -- name: runs
+-- Newest first: all, those of one definition, one alone, or of each definition the newest.
 SELECT r.id, r.definition, r.version, r.against, r.status, r.cells, r.held::text, r.began_at, r.ended_at,
     count(c.*) FILTER (WHERE c.verdict = 'pass') AS passed,
     count(c.*) FILTER (WHERE c.verdict = 'fail') AS failed,
     count(c.*) FILTER (WHERE c.verdict = 'inconclusive') AS inconclusive
 FROM amends.drill_run r LEFT JOIN amends.drill_cell c ON c.run_id = r.id
-WHERE :definition::text IS NULL OR r.definition = :definition
+WHERE (:definition::text IS NULL OR r.definition = :definition)
+    AND (:run_id::uuid IS NULL OR r.id = :run_id)
+    AND (NOT :newest_only::boolean OR NOT EXISTS (
+        SELECT FROM amends.drill_run later
+        WHERE later.definition = r.definition AND (later.began_at, later.id) > (r.began_at, r.id)
+    ))
 GROUP BY r.id ORDER BY r.began_at DESC LIMIT :at_most
 
 -- name: cells
