@@ -137,6 +137,37 @@ async def test_a_child_goes_after_the_saga_that_started_it(
     ]
 
 
+async def test_a_child_that_another_asked_for_too_goes_after_that(
+    store: PostgresStore, connection: Connection
+) -> None:
+    """Its key may be given by the plan: then several sagas may have it taken back."""
+    now = (await store.load([], [])).now
+    later = started(now)
+    await store.commit(batch(later, orchestrator=ME))
+    child = started(now)
+    await store.commit(batch(child, orchestrator=ME))
+    asked = moved(child, now, wake_in_s=None, status=COMPLETED)
+    data = {"asker": {"saga_id": later.identity.saga_id}}
+    asked = replace(asked, rows=(row(2, now, kind="saga.asked", data=data),))
+    await store.commit(batch(asked, orchestrator=ME))
+    assert await archived(connection, all_that_ended(now)) == []
+
+
+async def test_an_undo_goes_after_what_it_undid(
+    store: PostgresStore, connection: Connection
+) -> None:
+    """As long as that is here, nobody shall begin to undo it once more."""
+    now = (await store.load([], [])).now
+    parent = started(now)
+    await store.commit(batch(parent, orchestrator=ME))
+    original = await over(store, started(now, asked_by=parent.identity.saga_id), now)
+    undo = started(now, key=undo_start_key(original.identity.saga_id))
+    data = {"undoes": original.identity.saga_id}
+    undo = replace(undo, rows=(row(1, now, kind="saga.started", data=data),))
+    await over(store, undo, now)
+    assert await archived(connection, all_that_ended(now)) == []
+
+
 async def test_a_saga_that_is_being_undone_stays_until_that_is_over(
     store: PostgresStore, connection: Connection
 ) -> None:

@@ -40,3 +40,11 @@ def test_nothing_is_known_after_a_clear() -> None:
     recent.clear()
     recent.keep([B], [1], [""])
     assert recent.of([A, B]) == {B: {1: ""}}
+
+
+def test_a_row_that_is_kept_again_is_counted_once() -> None:
+    """A commit in doubt is repeated with the same rows."""
+    recent = RecentRows(bytes_max=EMPTY_SAGA)
+    for _ in range(3):
+        recent.keep([A], [1], [""])
+    assert recent.of([A]) == {A: {1: ""}}

@@ -38,7 +38,7 @@ def archive(
     A saga that is archived is not shown any more and cannot be undone late. Its participants are
     told that they may forget it; its start key is kept for 30 days more. Sagas that are not over
     stay, and so do those whose undo is under way, and children of sagas that stay. Safe to end and
-    to repeat, beside the running service.
+    to repeat, beside the running service. Needs its AMENDS_PREFIX, if it has one.
     """
     from amends_contracts.topology import Topology
     from amends_orchestrator.cli.archive_run import archive as run

@@ -20,21 +20,30 @@ class ArchiveFile:
         self.path = folder / f"sagas-{at:%Y%m%dT%H%M%S}.{os.getpid()}.jsonl.gz"
         self._file: IO[bytes] | None = None
 
-    @property
-    def is_there(self) -> bool:
-        """Whether anything was written."""
-        return self._file is not None
-
     def write(self, sagas: Iterable[Over]) -> None:
         """One gzip member, on the disk when this returns. Raises OSError."""
         text = "".join(f"{line(saga)}\n" for saga in sagas)
-        if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("xb")
-            _sync_folder(self.path.parent)
-        self._file.write(gzip.compress(text.encode(), mtime=0))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        file = self._file or self._made()
+        end = file.tell()
+        left = memoryview(gzip.compress(text.encode(), mtime=0))
+        try:
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.seek(end)
+            file.truncate()  # half a member would spoil what stands before it
+            raise
+
+    def _made(self) -> IO[bytes]:
+        """A new file; it and every folder made for it survive a crash, too."""
+        new = [self.path.parent, *self.path.parent.parents]
+        there = next(folder for folder in new if folder.exists())
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("xb", buffering=0)
+        for folder in new[: new.index(there) + 1]:
+            _sync_folder(folder)
+        return self._file
 
     def close(self) -> None:
         """No more comes."""

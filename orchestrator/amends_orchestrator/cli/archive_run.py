@@ -18,7 +18,7 @@ from amends_contracts.topology import Topology
 from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.cli import schema
 from amends_orchestrator.cli.archive_file import ArchiveFile
-from amends_orchestrator.cli.exits import CliError
+from amends_orchestrator.cli.exits import CliError, Exit
 from amends_orchestrator.core.compiling import UnsupportedKind, compile_plan
 from amends_orchestrator.core.plan import Plan
 from amends_orchestrator.engine.forgets import forget_messages, services_in
@@ -55,7 +55,14 @@ class _Keeper:
     plans: dict[tuple[str, int], Plan] = field(default_factory=dict[tuple[str, int], Plan])
 
     def keep(self, sagas: Sequence[Over]) -> OutboxWrite | None:
-        self.file.write(sagas)
+        try:
+            self.file.write(sagas)
+        except OSError as error:
+            raise CliError(
+                f"{self.file.path}: {error.strerror}.",
+                "Make room there, or name another folder, and run it again: nothing is lost.",
+                exit_code=Exit.USAGE,
+            ) from error
         batch = uuid7()
         told = [
             (s.saga_id, services_in(self.plans[s.definition, s.version], s.rows)) for s in sagas

@@ -244,6 +244,12 @@ def _explained(place: Place) -> Any:
         raise CliError(str(error), error.remedy, exit_code=Exit.REFUSED) from error
     except StoreUnavailable as error:
         raise schema.unreachable(place.engine_url, error) from error
+    except TimeoutError as error:
+        raise CliError(
+            "The drill's own orchestrator does not begin to work.",
+            "Another drill may be under way on this database: await its end.",
+            exit_code=Exit.TIMEOUT,
+        ) from error
     except BrokerAway as error:
         raise CliError(
             f"The broker {place.against} cannot be reached.",

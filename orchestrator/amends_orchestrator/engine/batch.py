@@ -29,6 +29,7 @@ from amends_orchestrator.core.decision import (
 from amends_orchestrator.core.inputs import Asked, Fault, Input, StartRequested
 from amends_orchestrator.core.state import TERMINAL, Identity
 from amends_orchestrator.engine.catalog import Catalog, Registered
+from amends_orchestrator.engine.children import forgotten
 from amends_orchestrator.engine.circuits import View
 from amends_orchestrator.engine.counters import Counters
 from amends_orchestrator.engine.dispatch import Dispatcher
@@ -320,6 +321,8 @@ class Assembly:
         if slot is None:
             stored = self._loaded.sagas.get(work.saga_id)
             if stored is None:
+                if isinstance(work.message, Asked):  # archived since it was looked for
+                    self._messages.append(self._dispatcher.reply(forgotten(work.message.asker)))
                 self._refuse(work, ProblemType.NOT_FOUND, "no such saga")
                 return
             slot = self._open(work, stored)

@@ -89,8 +89,9 @@ class Children:
     ) -> ForStart | ForSaga | ForReply:
         if known is not None and known.saga_id is not None:
             child = await self._saga(known.saga_id)
-            if child is not None:
-                return await self._again(order, known, child)
+            if child is None:  # archived
+                return _forgotten(order.asker)
+            return await self._again(order, known, child)
         found = await self._start_of(order.tenant, order.by, order.start, order.trace)
         if isinstance(found, Refused):
             return _told(refusal_of(order.asker, found))
@@ -131,6 +132,8 @@ class Children:
         undo = None if begun is None or begun.saga_id is None else await self._saga(begun.saga_id)
         if undo is not None:
             return _asked(order.asker, undo)
+        if begun is not None:  # archived
+            return _forgotten(order.asker)
         reason = f"saga {order.asker.saga_id} takes its child back"
         asked = Undo(saga_id=identity.saga_id, reason=reason, across_pivot=True)
         found = await undo_of(
@@ -181,11 +184,15 @@ def _told(reply: ChildReply) -> ForReply:
     return ForReply(saga_id=reply.asker.saga_id, reply=reply)
 
 
-def _forgotten(asker: Asker) -> ForReply:
+def forgotten(asker: Asker) -> ChildReply:
     """It was there, and its rows are gone: only a person can tell."""
     title = "nothing is known of this child saga any more"
     body = Problem(type=ProblemType.FORGOTTEN, title=title).to_json()
-    return _told(ChildReply(asker=asker, outcome=Outcome.UNKNOWN, body=body))
+    return ChildReply(asker=asker, outcome=Outcome.UNKNOWN, body=body)
+
+
+def _forgotten(asker: Asker) -> ForReply:
+    return _told(forgotten(asker))
 
 
 def _asker(command: Command) -> Asker | None:

@@ -1,5 +1,6 @@
 """The data of a saga's journal rows that are at hand while a batch is decided."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -26,7 +27,7 @@ class RowValues(Mapping[int, Json]):
     def __getitem__(self, seq: int) -> Json:
         data = self._read.get(seq)
         if data is None:
-            data = self._read[seq] = from_json(self._texts[seq])
+            data = self._read[seq] = _read(self._texts[seq])
         return data
 
     def __contains__(self, seq: object) -> bool:
@@ -37,3 +38,10 @@ class RowValues(Mapping[int, Json]):
 
     def __len__(self) -> int:
         return len(self._read.keys() | self._texts.keys())
+
+
+def _read(text: str) -> Json:
+    try:
+        return from_json(text)
+    except ValueError:  # deeper than it goes
+        return json.loads(text)

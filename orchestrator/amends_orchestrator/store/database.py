@@ -30,6 +30,7 @@ _RACES: Final = frozenset({"saga_pkey", "start_key_pkey", "outbox_pkey"})
 fence comes before it."""
 _LOST_RACES: Final = frozenset({FENCE, "40001", "40P01"})
 _DATA: Final = frozenset({"22", "23", "54"})
+_STANDBY: Final = asyncpg.ReadOnlySQLTransactionError
 
 _SESSION: Final = """
 SET statement_timeout = {timeout_ms};
@@ -100,6 +101,7 @@ class Database:
 
     async def close(self) -> None:
         """Give back what is kept."""
+        self._keeps_one = False
         kept, self._kept = self._kept, None
         if kept is not None:
             await kept.connection.close()
@@ -138,9 +140,11 @@ class Database:
         try:
             yield borrowed.driver
         except BaseException as error:
-            if not isinstance(error, asyncpg.PostgresError) or borrowed.driver.is_closed():
-                # Its state is unknown (a deadline, a lost line): never to be used again. At
-                # once, because an orderly goodbye would wait for the server.
+            usable = isinstance(error, asyncpg.PostgresError) and not isinstance(error, _STANDBY)
+            if not usable or borrowed.driver.is_closed():
+                # Its state is unknown (a deadline, a lost line), or it leads to a server that is
+                # no primary any more: never to be used again. At once, because an orderly goodbye
+                # would wait for the server.
                 borrowed.driver.terminate()
                 await borrowed.connection.invalidate()
             raise

@@ -40,9 +40,11 @@ class RecentRows:
                 self._bytes += SAGA_BYTES
             else:
                 known.move_to_end(saga_id)
+            if seq in rows:
+                self._bytes -= len(rows[seq]) + ROW_BYTES
             self._bytes += len(text) + ROW_BYTES
             rows[seq] = text
-        while self._bytes > self._bytes_max:
+        while self._bytes > self._bytes_max and known:
             _, rows = known.popitem(last=False)
             self._bytes -= _size(rows)
 

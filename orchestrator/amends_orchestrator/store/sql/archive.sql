@@ -5,8 +5,8 @@
 -- name: candidates
 -- Sagas to archive, oldest first, by keyset on the id (version 7: by the time they were started),
 -- locked; what another archiving run has in hand is passed over. What can still be needed stays:
--- a child as long as the saga that started it is here (whose undo would take it back), and a saga
--- that is being undone late.
+-- a child as long as a saga that asked for it is here (whose undo would take it back), a saga that
+-- is being undone late, and an undo as long as what it undid is here.
 SELECT s.id, s.seq
 FROM amends.saga AS s
 WHERE s.id > :after::uuid AND s.id < :until::uuid
@@ -16,7 +16,13 @@ WHERE s.id > :after::uuid AND s.id < :until::uuid
   AND NOT EXISTS (
       SELECT
       FROM amends.journal AS j
-      JOIN amends.saga AS asker ON asker.id = (j.data -> 'asked' ->> 'saga_id')::uuid
+      JOIN amends.saga AS asker ON asker.id = COALESCE(
+          j.data -> 'asked' ->> 'saga_id', j.data -> 'asker' ->> 'saga_id')::uuid
+      WHERE j.saga_id = s.id AND (j.seq = 1 OR j.kind = 'saga.asked'))
+  AND NOT EXISTS (
+      SELECT
+      FROM amends.journal AS j
+      JOIN amends.saga AS original ON original.id = (j.data ->> 'undoes')::uuid
       WHERE j.saga_id = s.id AND j.seq = 1)
   AND NOT EXISTS (
       SELECT
