@@ -24,7 +24,7 @@ class Paid(BaseModel):
     id: str
 
 
-class Note(Command[BaseModel], name="orders.note"):
+class Note(Command[None], name="orders.note"):
     """Mark an order as disputed; undone by taking the mark away."""
 
     order: str

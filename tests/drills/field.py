@@ -57,9 +57,9 @@ async def drilling(
     """A drill whose participants run; not prepared yet."""
     broker = MemoryBroker()
     plain = Plain(broker, TOPOLOGY, wrong or Wrong.IN_NOTHING)
+    order.setdefault("input", {})
     given = runner.Order(
         definition=what,
-        input={},
         invariants=invariants,
         sandbox=sandbox or {},
         hello_s=0.5,

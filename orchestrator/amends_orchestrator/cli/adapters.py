@@ -23,7 +23,6 @@ from amends_orchestrator.core.undo_plan import undo_plan
 from amends_orchestrator.core.verify import verify
 from amends_orchestrator.core.view import saga_view
 from amends_orchestrator.engine.catalog import Catalog
-from amends_orchestrator.engine.reviews import review_at
 from amends_orchestrator.store.reads import Reads
 
 JOURNAL_PAGE = 1000
@@ -86,7 +85,7 @@ class CoreViews:
         registered = await self._catalog.get(row.definition, row.version)
         if registered is None:
             raise UnknownDefinition(f"{row.definition}@{row.version}")
-        review = review_at(registered.plan, row.step)
+        review = registered.plan.review_of(row.step)
         return None if review is None else review.form
 
     async def _of(self, row: SagaRow) -> tuple[Plan, Saga]:

@@ -22,6 +22,8 @@ class FaultName(StrEnum):
     CANCELLED = "cancelled"
     KILLED_BEFORE_DISPATCH = "orchestrator-killed-before-dispatch"
     KILLED_BEFORE_DECISION = "orchestrator-killed-before-decision"
+    REVIEW_REJECTED = "review-rejected"
+    REVIEW_EXPIRED = "review-expired"
 
 
 Target = Annotated[

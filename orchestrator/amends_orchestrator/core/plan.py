@@ -260,6 +260,16 @@ class Plan:
         node = self.node_of(path)
         return node if isinstance(node, ActionNode) else None
 
+    def review_of(self, path: str) -> Review | None:
+        """The review of a step path: a step's own, or the guard of an action."""
+        match self.node_of(path):
+            case ReviewNode(review=review):
+                return review
+            case ActionNode(guard=guard):
+                return guard
+            case _:
+                return None
+
 
 _INSTANCE: Final = re.compile(r"(\[\d+\]|#\d+(\.\d+)?)$")
 

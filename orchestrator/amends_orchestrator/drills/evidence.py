@@ -1,6 +1,6 @@
 """What is left of a cell to judge it by: its journal, what the gateway saw, the ledgers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
@@ -14,7 +14,7 @@ from amends_orchestrator.core import Saga, SagaStatus, StepStatus, replay
 from amends_orchestrator.core.checker import Change, Effect, History, SagaPast, Violation, check
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.kinds import Kind
-from amends_orchestrator.drills.gateway import Play, Seen
+from amends_orchestrator.drills.gateway import REVIEW, Play, Seen
 from amends_orchestrator.drills.matrix import TIMES_OUT, Cell
 from amends_orchestrator.drills.oracle import Foreseen
 from amends_orchestrator.drills.results import Line, Result, Undos, Verdict
@@ -98,13 +98,18 @@ def outputs(past: Past) -> dict[StepPath, Json]:
     }
 
 
-def action_paths(past: Past) -> list[StepPath]:
-    """The action instances that were dispatched, in their order."""
-    found = [
-        row.step
-        for row in past.past.rows
-        if row.kind == Kind.STEP_DISPATCHED and row.step is not None
-    ]
+def paths(past: Past) -> list[StepPath]:
+    """The step instances at which something can go wrong, in the order in which they began."""
+    return _steps_of(past, {Kind.STEP_DISPATCHED, Kind.REVIEW_REQUESTED})
+
+
+def reviewed(past: Past) -> list[StepPath]:
+    """Those at which somebody was asked."""
+    return _steps_of(past, {Kind.REVIEW_REQUESTED})
+
+
+def _steps_of(past: Past, kinds: Collection[str]) -> list[StepPath]:
+    found = [r.step for r in past.past.rows if r.kind in kinds and r.step is not None]
     return list(dict.fromkeys(found))
 
 
@@ -195,7 +200,9 @@ def _problem(data: Json) -> str | None:
     return None if problem is None else problem.get("type")
 
 
-_TIMEOUTS: Final = frozenset({ProblemType.TIMEOUT, ProblemType.INTERRUPTED})
+_TIMEOUTS: Final = frozenset(
+    {ProblemType.TIMEOUT, ProblemType.INTERRUPTED, ProblemType.REVIEW_EXPIRED}
+)
 
 
 def judged_with(facts: Facts, foreseen: Foreseen | None) -> Facts:
@@ -327,6 +334,8 @@ def _story(play: Play, past: Past | None, undo: Past | None) -> tuple[Line, ...]
 
 
 def _told(seen: Seen) -> str:
+    if seen.what == REVIEW:
+        return f"{seen.path} review ← {seen.detail}"
     what = f"{seen.path} {seen.op} {seen.attempt or ''}".strip()
     arrow = {"sent": "→", "reply": "←"}.get(seen.what, f"✘ {seen.what}")
     said = " ".join(part for part in (seen.outcome and str(seen.outcome), seen.detail) if part)

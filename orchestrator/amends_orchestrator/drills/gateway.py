@@ -36,10 +36,11 @@ from amends_orchestrator.drills.matrix import CALM_CELL
 from amends_orchestrator.drills.oracle import DRILLED
 from amends_orchestrator.drills.outside import Outside
 from amends_orchestrator.drills.private import PrivateOrchestrator
-from amends_orchestrator.drills.scripts import Act, Script
+from amends_orchestrator.drills.scripts import Act, Said, Script
 from amends_orchestrator.transport.memory_broker import MemoryConsumer
 
 PREFETCH: Final = 1000
+REVIEW: Final = "review"
 CancelSaga = Callable[[SagaId], None]
 
 
@@ -54,7 +55,10 @@ class Seen:
     path: StepPath
     attempt: int
     what: str
-    """`sent`, `reply`, and what the drill did: `lost`, `held`, `refused`, `undeliverable`."""
+    """`sent`, `reply`, and what the drill did: `lost`, `held`, `refused`, `undeliverable`.
+
+    `review`: what its reviewer said, which no message told.
+    """
     outcome: Outcome | None = None
     detail: str = ""
     digest: str = ""
@@ -263,6 +267,20 @@ class Gateway:
             return
         address = reply_routing_key(service_of(reply.type), partition)
         self._inner.broker.publish(encode_reply(reply, address, self._inner.topology))
+
+    # --- reviews -------------------------------------------------------------------------------
+
+    def review(self, saga_id: SagaId, path: StepPath) -> Said | None:
+        """What the reviewer of a step says now; None: nothing."""
+        play = self._play_of(saga_id)
+        known = play.script.began
+        said = play.script.on_review(path)
+        self._note_began(play)
+        if said is not None or not known:
+            detail = said or "nobody decides"
+            seen = Seen(_now(), saga_id, Op.ACTION, path, 0, REVIEW, detail=detail)
+            play.seen.append(seen)
+        return said
 
     # --- what the drill itself asks ------------------------------------------------------------
 

@@ -4,7 +4,7 @@ A fault says to which kinds of steps it applies. A kind that is added to the pla
 here, with its rows; nothing else asks about kinds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 from amends_contracts.messages import Reversal
 from amends_contracts.names import ENGINE, StepPath
 from amends_orchestrator.core.plan import ActionNode, Node, Plan
+from amends_orchestrator.core.plan_reviews import Review, ReviewNode
 
 
 class Fault(StrEnum):
@@ -30,6 +31,8 @@ class Fault(StrEnum):
     CANCELLED = "cancelled"
     KILLED_BEFORE_DISPATCH = "orchestrator-killed-before-dispatch"
     KILLED_BEFORE_DECISION = "orchestrator-killed-before-decision"
+    REVIEW_REJECTED = "review-rejected"
+    REVIEW_EXPIRED = "review-expired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +50,13 @@ class Kind:
     """Only where the step can be probed."""
     inside: bool = False
     """Only a participant itself can let it happen: it must obey orders."""
+    reviewed: bool = False
+    """Only where somebody is asked: it goes wrong at the review, not at a participant."""
+    expires: bool = False
+    """Only where the review has a time by which it must be decided."""
 
 
+_REVIEWED: Final = (ActionNode, ReviewNode)
 KINDS: Final[Mapping[Fault, Kind]] = {
     Fault.CALM: Kind(title="nothing goes wrong; then all is undone", column="calm", nodes=()),
     Fault.FAILS_BEFORE: Kind(title="fails before the effect", column="fails"),
@@ -75,6 +83,16 @@ KINDS: Final[Mapping[Fault, Kind]] = {
     Fault.KILLED_BEFORE_DECISION: Kind(
         title="the orchestrator is killed before it takes the reply in", column="kill<"
     ),
+    Fault.REVIEW_REJECTED: Kind(
+        title="the reviewer rejects", column="reject", nodes=_REVIEWED, reviewed=True
+    ),
+    Fault.REVIEW_EXPIRED: Kind(
+        title="nobody decides the review in time",
+        column="expire",
+        nodes=_REVIEWED,
+        reviewed=True,
+        expires=True,
+    ),
 }
 
 
@@ -91,23 +109,37 @@ class Cell:
 
 DOUBTED: Final = frozenset({Fault.REPLY_LOST, Fault.SUCCEEDS_LATE, Fault.UNDO_FIRST})
 """Nobody probes in these: their point is what comes of a doubt that nothing has settled."""
-TIMES_OUT: Final = DOUBTED | {Fault.REPLY_LOST_PROBED, Fault.PARTICIPANT_KILLED}
+TIMES_OUT: Final = DOUBTED | {
+    Fault.REPLY_LOST_PROBED,
+    Fault.PARTICIPANT_KILLED,
+    Fault.REVIEW_EXPIRED,
+}
 """Where the step itself is meant to run into its timeout."""
 CALM_CELL: Final = Cell(StepPath(""), Fault.CALM)
 
 
-def cells(plan: Plan, paths: Sequence[StepPath]) -> tuple[Cell, ...]:
-    """All cells of a plan whose calm run went through these step instances, in their order."""
+def cells(
+    plan: Plan, paths: Sequence[StepPath], reviewed: Collection[StepPath] = ()
+) -> tuple[Cell, ...]:
+    """All cells of a plan whose calm run went through these step instances, in their order.
+
+    `reviewed`: those of them at which somebody was asked.
+    """
     found = [CALM_CELL]
     for path in paths:
         node = plan.node_of(path)
-        found += [Cell(path, fault) for fault, kind in KINDS.items() if _applies(kind, node)]
+        review = plan.review_of(path) if path in reviewed else None
+        found += [
+            Cell(path, fault) for fault, kind in KINDS.items() if _applies(kind, node, review)
+        ]
     return tuple(found)
 
 
-def _applies(kind: Kind, node: Node | None) -> bool:
+def _applies(kind: Kind, node: Node | None, review: Review | None) -> bool:
     if node is None or not isinstance(node, kind.nodes):
         return False
+    if kind.reviewed:
+        return review is not None and (review.expires is not None or not kind.expires)
     if isinstance(node, ActionNode):
         if node.service == ENGINE or node.reversal is Reversal.READ_ONLY:
             return False

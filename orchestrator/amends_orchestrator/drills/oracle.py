@@ -34,9 +34,12 @@ from amends_orchestrator.core.inputs import (
     CancelRequested,
     Input,
     ReplyReceived,
+    ReviewDecision,
     StartRequested,
     Woke,
 )
+from amends_orchestrator.core.reviews import EVERYBODY
+from amends_orchestrator.core.state import unpacked
 from amends_orchestrator.drills import scripts
 from amends_orchestrator.drills.scripts import Acts, Script
 
@@ -82,6 +85,11 @@ def held_by(plan: Plan, saga: Saga) -> frozenset[StepPath]:
         if step.residue or step.status is StepStatus.SUCCEEDED:
             found.add(path)
     return frozenset(found)
+
+
+def reviewer(before: int) -> str:
+    """Who decides a review of a drill after so many others: nobody may approve it twice."""
+    return f"drill reviewer {before + 1}"
 
 
 class _Unforeseen(Exception):
@@ -138,8 +146,29 @@ class _Rehearsal:
                 self._tell(CancelRequested(reason="drill", by="drill"))
             elif self.replies:
                 self._on_reply(self.replies.popleft())
-            elif not self._wait():
+            elif not (self._reviewed() or self._wait()):
                 return
+
+    def _reviewed(self) -> bool:
+        """Decide what is asked, as the script has it; False: nothing is, or nobody says a word."""
+        assert self.saga is not None
+        for path, step in unpacked(self.saga.state.steps):
+            review = step.review
+            said = self.script.on_review(path) if review.is_open else None
+            if said is None:
+                continue
+            decision = ReviewDecision(
+                review=review.seq,
+                decision=said,
+                by=reviewer(len(review.approved_by)),
+                shown_digest=review.digest,
+                roles=frozenset({EVERYBODY}),
+            )
+            before = self.saga
+            self._tell(decision)
+            if self.saga is not before:
+                return True
+        return False
 
     def _wait(self) -> bool:
         """Let time go on to the next thing due; False: nothing is, or only a person can act."""

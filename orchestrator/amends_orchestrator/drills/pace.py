@@ -22,6 +22,8 @@ class Pace:
     """The longest that one attempt is waited for."""
     backoff: timedelta = timedelta(milliseconds=40)
     probes: bool = True
+    decided: bool = True
+    """Reviews are decided, and may take as long as they do; else they expire soon."""
 
     @property
     def timeout_s(self) -> float:
@@ -29,12 +31,18 @@ class Pace:
         return self.timeout.total_seconds()
 
 
-def hurried(definition: Definition, pace: Pace, *, probes: bool = True) -> Definition:
-    """The definition with times of at most these; without `probes` nobody looks when in doubt."""
+def hurried(
+    definition: Definition, pace: Pace, *, probes: bool = True, decided: bool = True
+) -> Definition:
+    """The definition with times of at most these.
+
+    Without `probes` nobody looks when in doubt; unless `decided`, reviews expire as soon.
+    """
+    pace = replace(pace, probes=pace.probes and probes, decided=pace.decided and decided)
     return definition.model_copy(
         update={
             "interrupt_after": min(definition.interrupt_after, pace.timeout),
-            "steps": _steps(definition.steps, replace(pace, probes=pace.probes and probes)),
+            "steps": _steps(definition.steps, pace),
         }
     )
 
@@ -56,6 +64,8 @@ def _step(step: Any, pace: Pace) -> Any:
         changed["compensation"] = undo.model_copy(update=short)
     if not pace.probes and getattr(step, "probe", None):
         changed["probe"] = False
+    if not pace.decided:
+        changed |= _undecided(step, pace)
     if step.kind == "wait" and step.for_ is not None:
         changed["for_"] = min(step.for_, pace.timeout)
     changed |= {name: _steps(getattr(step, name), pace) for name in _BODIES if hasattr(step, name)}
@@ -68,6 +78,17 @@ def _step(step: Any, pace: Pace) -> Any:
                 for part in getattr(step, name)
             )
     return step.model_copy(update=changed)
+
+
+def _undecided(step: Any, pace: Pace) -> dict[str, Any]:
+    """A review, or the guard of an action, for which nobody has time."""
+    if step.kind == "review" and step.expires is not None:
+        return {"expires": min(step.expires, pace.timeout)}
+    guard = getattr(step, "review", None)
+    if guard is not None and guard.expires is not None:
+        short = {"expires": min(guard.expires, pace.timeout)}
+        return {"review": guard.model_copy(update=short)}
+    return {}
 
 
 def _retry(retry: Retry, pace: Pace) -> Retry:

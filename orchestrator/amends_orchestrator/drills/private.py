@@ -77,6 +77,7 @@ class PrivateOrchestrator:
             prefix=topology.prefix,
             partitions=1,
             pace_ms=0,
+            circuit_failures=0,  # the timeouts of a drill are meant, and tell nothing of a service
         )
         self._engine: Orchestrator | None = None
         self._keeping: asyncio.Task[None] | None = None

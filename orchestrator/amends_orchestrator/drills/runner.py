@@ -11,33 +11,33 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 import asyncpg
 
 from amends_contracts.definition import Definition
 from amends_contracts.documents import definition_digest, dump_definition
-from amends_contracts.drill import ENABLED, TENANT
+from amends_contracts.drill import TENANT
 from amends_contracts.messages import Json, Start, StartAnswer, Trace, Undo
-from amends_contracts.names import ENGINE, SagaId, StepPath
+from amends_contracts.names import SagaId, StepPath
 from amends_contracts.problems import ProblemType
 from amends_contracts.topology import Topology
 from amends_migrations.urls import plain_url
 from amends_orchestrator.core import TERMINAL, Plan, Refused, SagaStatus, compile_plan, resolve
-from amends_orchestrator.core.checker.order import precedes
 from amends_orchestrator.core.expressions import Expressions
 from amends_orchestrator.core.inputs import CancelRequested, RetryRequested
 from amends_orchestrator.core.plan import ActionNode
-from amends_orchestrator.drills import evidence
+from amends_orchestrator.drills import allowed, evidence
 from amends_orchestrator.drills.evidence import Past
 from amends_orchestrator.drills.gateway import Gateway, Play, effects_of
 from amends_orchestrator.drills.invariants import Asking, Invariant
-from amends_orchestrator.drills.matrix import CALM_CELL, DOUBTED, KINDS, Cell, cells
+from amends_orchestrator.drills.matrix import CALM_CELL, DOUBTED, KINDS, Cell, Fault, cells
 from amends_orchestrator.drills.oracle import fitting, foresee
 from amends_orchestrator.drills.outside import Outside
 from amends_orchestrator.drills.pace import Pace, hurried
 from amends_orchestrator.drills.private import PrivateOrchestrator
 from amends_orchestrator.drills.results import Result, Verdict
+from amends_orchestrator.drills.reviewers import Reviewers
 from amends_orchestrator.drills.scripts import Script
 from amends_orchestrator.drills.verdict import Facts, judge
 from amends_orchestrator.store import PostgresStore
@@ -50,6 +50,8 @@ HELLO_S: Final = 40.0
 """A hello comes at a participant's start and every 30 s."""
 PING_S: Final = 5.0
 STARTS_MAX: Final = 50
+Variant: TypeAlias = tuple[Plan, int]
+"""A plan with its version."""
 
 
 class CannotDrill(Exception):
@@ -79,21 +81,26 @@ class Order:
 class Prepared:
     """A drill that can begin."""
 
-    plan: Plan
-    version: int
-    unprobed: Plan
+    usual: Variant
+    unprobed: Variant
     """The same without probes, for the faults whose point is a doubt that nobody settles."""
-    unprobed_version: int
+    undecided: Variant
+    """The same with reviews that expire soon, for the fault that nobody decides."""
     barred: Mapping[str, str]
     """By step id, why it may not be drilled."""
     obeying: frozenset[str]
     """Services that follow orders."""
 
-    def plan_of(self, cell: Cell) -> tuple[Plan, int]:
+    @property
+    def plan(self) -> Plan:
+        """The plan of most cells."""
+        return self.usual[0]
+
+    def plan_of(self, cell: Cell) -> Variant:
         """The plan that a cell runs, and its version."""
         if cell.fault in DOUBTED:
-            return self.unprobed, self.unprobed_version
-        return self.plan, self.version
+            return self.unprobed
+        return self.undecided if cell.fault is Fault.REVIEW_EXPIRED else self.usual
 
 
 class Drill:
@@ -118,6 +125,8 @@ class Drill:
         self._asking = Asking(order.invariants)
         self._outputs: dict[StepPath, Json] = {}
         self._paths: list[StepPath] = []
+        self._reviewed: list[StepPath] = []
+        self._reviewers = Reviewers(reading, inner, gateway)
         self._prepared: Prepared | None = None
         self.run_id = secrets.token_hex(4)
 
@@ -141,26 +150,25 @@ class Drill:
             for name, info in hello.commands.items()
         }
         resolved = resolve(self._order.definition, commands)
-        plan = compile_plan(hurried(resolved, self._order.pace), self._expressions)
+        pace = self._order.pace
+        plan = compile_plan(hurried(resolved, pace), self._expressions)
         if not any(isinstance(n, ActionNode) and n.undo is not None for n in plan.nodes.values()):
             raise CannotDrill(
                 f"{self._order.definition.name} has no step that can be undone: there is nothing"
                 " to prove.",
                 "Give a step a compensation, or drill another definition.",
             )
-        version = await self._register(hurried(resolved, self._order.pace))
-        doubtful = hurried(resolved, self._order.pace, probes=False)
-        unprobed = compile_plan(doubtful, self._expressions)
-        unprobed_version = await self._register(doubtful)
-        barred = self._barred(plan)
-        allowed = {
+        usual = await self._variant(hurried(resolved, pace))
+        unprobed = await self._variant(hurried(resolved, pace, probes=False))
+        undecided = await self._variant(hurried(resolved, pace, decided=False))
+        barred = allowed.barred(plan, self._gateway.hellos, self._order.sandbox)
+        self._gateway.allowed = {
             node.command
             for node in plan.nodes.values()
             if isinstance(node, ActionNode) and node.id not in barred
         }
-        self._gateway.allowed = allowed
-        obeying = frozenset(s for s in services if self._obeys(s))
-        self._prepared = Prepared(plan, version, unprobed, unprobed_version, barred, obeying)
+        obeying = frozenset(s for s in services if allowed.obeys(s, self._gateway.hellos))
+        self._prepared = Prepared(usual, unprobed, undecided, barred, obeying)
         return self._prepared
 
     async def _meet(self, services: Collection[str]) -> None:
@@ -185,47 +193,15 @@ class Drill:
                 "Start the service, and see that AMENDS_PREFIX is the same.",
             )
 
-    def _barred(self, plan: Plan) -> dict[str, str]:
-        """Steps whose commands may not run here, and the pivot that would lead to one."""
-        nodes = [node for node in plan.nodes.values() if isinstance(node, ActionNode)]
-        barred = {node.id: why for node in nodes if (why := self._why_not(node))}
-        for pivot in [node for node in nodes if node.pivot and node.id not in barred]:
-            beyond = [b for b in barred if precedes(plan, StepPath(pivot.id), StepPath(b))]
-            if beyond:
-                barred[pivot.id] = f"after it comes {beyond[0]}: {barred[beyond[0]]}"
-        return barred
-
-    def _why_not(self, node: ActionNode) -> str:
-        service = node.service
-        if service in self._order.sandbox:
-            return ""
-        if service == ENGINE:
-            return "child sagas are drilled by themselves"
-        for hello in self._gateway.hellos[service].values():
-            info = hello.commands.get(node.command)
-            if hello.sdk is not None and ENABLED not in hello.accepts:
-                return f"drills are not enabled at {service}: set AMENDS_DRILL_SECRET there"
-            if info is None:
-                return f"{service} does not serve {node.command}"
-            if info.drill is None:
-                return (
-                    f"{node.command} does not say what it acts on in drills:"
-                    " @app.action(…, drill='a test account')"
-                )
-        return ""
-
-    def _obeys(self, service: str) -> bool:
-        hellos = self._gateway.hellos.get(service, {}).values()
-        return bool(hellos) and all(ENABLED in hello.accepts for hello in hellos)
-
-    async def _register(self, definition: Definition) -> int:
-        """Keep the definition with its short times, under the next version that is free."""
+    async def _variant(self, definition: Definition) -> Variant:
+        """A definition in a hurry, compiled and kept under the next version that is free."""
+        plan = compile_plan(definition, self._expressions)
         definitions = Definitions(self._store.engine)
         while True:
             document, digest = dump_definition(definition), definition_digest(definition)
             if await definitions.register(document, digest) is not Registered.CONFLICT:
                 self._inner.engine.catalog.forget_newest(definition.name)
-                return definition.version
+                return plan, definition.version
             definition = definition.model_copy(update={"version": definition.version + 1})
 
     # --- the cells -----------------------------------------------------------------------------
@@ -240,7 +216,7 @@ class Drill:
         The calm one always runs: the oracle takes the outputs from it.
         """
         calm = await self.cell(CALM_CELL)
-        every = cells(self.prepared.plan, self._paths)
+        every = cells(self.prepared.plan, self._paths, self._reviewed)
         await begin(every)
         yield calm
         for cell in every[1:]:
@@ -313,7 +289,7 @@ class Drill:
         if past is None:
             return
         self._outputs = evidence.outputs(past)
-        self._paths = evidence.action_paths(past)
+        self._paths, self._reviewed = evidence.paths(past), evidence.reviewed(past)
 
     async def _played(
         self, cell: Cell, play: Play, trace: Trace
@@ -378,6 +354,7 @@ class Drill:
             status = await evidence.status(self._reading, saga_id)
             if status in TERMINAL or status is SagaStatus.STUCK:
                 break
+            await self._reviewers.attend(saga_id)
             await asyncio.sleep(POLL_S)
         return await evidence.read(self._reading, saga_id, self._expressions)
 

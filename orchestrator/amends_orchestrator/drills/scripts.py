@@ -6,7 +6,7 @@ gateway, where they are real. So what must happen is foreseen of the very thing 
 
 import re
 from dataclasses import dataclass
-from typing import Final, TypeAlias, assert_never
+from typing import Final, Literal, TypeAlias, assert_never
 
 from amends_contracts.drill import CALM, Order, Ordered
 from amends_contracts.messages import Outcome
@@ -55,6 +55,8 @@ class Cancel:
 
 Act: TypeAlias = Forward | Hold | Drop | Refuse | Release | Cancel
 Acts: TypeAlias = tuple[Act, ...]
+Said: TypeAlias = Literal["approve", "reject"]
+"""What a reviewer says."""
 PASS: Final[Acts] = (Forward(),)
 LOSE: Final[Acts] = (Drop(),)
 
@@ -92,6 +94,14 @@ class Script:
         acts = self._reply(op, path, attempt, outcome)
         self.began |= path == self.cell.step and acts != PASS
         return acts
+
+    def on_review(self, path: StepPath) -> Said | None:
+        """What the reviewer of a step says; None: nothing, and nobody else does."""
+        here = self.cell.fault if path == self.cell.step else Fault.CALM
+        self.began |= here in {Fault.REVIEW_REJECTED, Fault.REVIEW_EXPIRED}
+        if here is Fault.REVIEW_EXPIRED:
+            return None
+        return "reject" if here is Fault.REVIEW_REJECTED else "approve"
 
     def kills_before_dispatch(self, op: Op, path: StepPath) -> bool:
         """Whether the orchestrator dies now, with this committed and not published; once."""
@@ -135,6 +145,8 @@ class Script:
                 | Fault.REPLY_TWICE
                 | Fault.KILLED_BEFORE_DISPATCH
                 | Fault.KILLED_BEFORE_DECISION
+                | Fault.REVIEW_REJECTED
+                | Fault.REVIEW_EXPIRED
             ):
                 return PASS
             case _:

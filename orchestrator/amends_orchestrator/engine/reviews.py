@@ -9,8 +9,6 @@ from amends_contracts.problems import FieldError, ProblemType
 from amends_orchestrator import core
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import ReviewDecision
-from amends_orchestrator.core.plan import ActionNode, Plan
-from amends_orchestrator.core.plan_reviews import Review, ReviewNode
 from amends_orchestrator.core.reviews import split_review_id
 from amends_orchestrator.core.state import unpacked
 from amends_orchestrator.engine.catalog import Catalog, Schema
@@ -66,7 +64,7 @@ async def _edit_refused(
     saga = core.from_stored(identity, stored.seq, stored.status, stored.state)
     steps = unpacked(saga.state.steps)
     path = next((path for path, step in steps if step.review.seq == seq), None)
-    review = None if path is None else review_at(registered.plan, path)
+    review = None if path is None else registered.plan.review_of(path)
     if review is None:
         return NO_REVIEW
     if review.form is None:
@@ -78,14 +76,3 @@ async def _edit_refused(
     errors = tuple(FieldError(path=f"/body{e.path}", reason=e.reason) for e in errors)
     detail = f"{errors[0].path}: {errors[0].reason}"
     return Refused(type=ProblemType.BAD_REQUEST, detail=detail, errors=errors)
-
-
-def review_at(plan: Plan, path: str) -> Review | None:
-    """The review of a step, its own or its guard."""
-    match plan.node_of(path):
-        case ReviewNode(review=review):
-            return review
-        case ActionNode(guard=guard):
-            return guard
-        case _:
-            return None
