@@ -72,7 +72,8 @@ async def test_never_more_are_at_work_than_may_be() -> None:
         ]
         await hotel.answer_all(12)
         assert [await e.ends(saga) for saga in sagas] == ["completed"] * 12
-        assert hotel.most == {"Rome": 2, "Oslo": 2, "Bern": 2, "all": 3}
+        assert hotel.most.pop("all") == 3
+        assert max(hotel.most.values()) == 2  # whether each town had two at once is chance
         assert not any(row.waits or row.held for row in e.store.permits.rows.values())
 
 

@@ -4,6 +4,7 @@ Each has a time limit. One that raises, or does not end, is said by name; it nev
 """
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import os
@@ -201,7 +202,8 @@ async def _called(probe: Callable[..., Any], saga_id: str) -> Any:
             value, failed = probe(*arguments), None
         except Exception as error:  # noqa: BLE001 - it is told where it is awaited
             value, failed = None, error
-        loop.call_soon_threadsafe(settle, failed, value)
+        with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            loop.call_soon_threadsafe(settle, failed, value)
 
     # A thread of its own that nobody waits for at the end: it may never end.
     threading.Thread(target=call, daemon=True, name="invariant").start()
