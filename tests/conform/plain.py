@@ -96,6 +96,8 @@ class Plain:
         self.prefix = prefix
         self.flaw = flaw
         self.tombstones: set[str] = set()
+        self.early = 0
+        """Messages that were acknowledged before they were answered."""
         self.digests: dict[str, str] = {}
 
     async def start(self) -> None:
@@ -171,7 +173,8 @@ class Plain:
             return
         if self.flaw == "acknowledges before it replies":
             await message.ack()
-            await asyncio.sleep(0.05)
+            self.early += 1
+            await asyncio.sleep(0.1 * self.early)  # one after the other, so that a crash finds some
         await self.answer(message, header, body)
         if self.flaw != "acknowledges before it replies":
             await message.ack()
