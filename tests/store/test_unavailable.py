@@ -151,7 +151,7 @@ async def test_a_commit_without_an_answer_can_come_through(
         # The commit is durable here, and then waits for a standby that never comes.
         await admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         await admin.execute("SELECT pg_reload_conf()")
-        await eventually(lambda: is_set(admin))
+        await eventually(lambda: waits(own_postgres.url))
         with pytest.raises(StoreUnavailable):
             await own_store.commit(doubtful)
         await admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
@@ -164,9 +164,17 @@ async def test_a_commit_without_an_answer_can_come_through(
         await own_store.commit(doubtful)
 
 
-async def is_set(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-    """Whether the server has read its new configuration."""
-    return await connection.fetchval("SHOW synchronous_standby_names") == "nobody"
+async def waits(url: str) -> bool:
+    """Whether commits wait for a standby by now: several processes of the server learn of it."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with asyncio.timeout(0.5):
+            await connection.execute("CREATE TABLE probe (); DROP TABLE probe")
+    except TimeoutError:
+        return True
+    finally:
+        connection.terminate()
+    return False
 
 
 async def test_a_frozen_writer_that_wakes_is_fenced(own_store: PostgresStore) -> None:
