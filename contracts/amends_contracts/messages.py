@@ -221,6 +221,10 @@ class CommandInfo:
     """What it acts on in drills ("Stripe's test mode"); None: it takes no part in them."""
 
 
+ACCEPTS_BATCH: Final = "batch"
+"""In `accepts` of a hello: it takes envelopes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
     """Every participant instance, at start and every 30 s: a hint, never needed for correctness."""

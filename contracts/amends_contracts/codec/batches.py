@@ -6,7 +6,7 @@ that they would have been, so that a returned envelope can be sent again singly.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from pydantic_core import from_json, to_json
@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec.commands import OP
 from amends_contracts.codec.headers import WireError, refused, text_property
-from amends_contracts.messages import BATCH_TYPE, Json, to_body
+from amends_contracts.messages import BATCH_TYPE, JSON_TYPE, Json, to_body
 from amends_contracts.names import Op, command_routing_key
 from amends_contracts.topology import Topology
 
@@ -36,6 +36,15 @@ class BadMember:
     body: bytes
     message: AmqpMessage | None = None
     """Where it is a message, but not one of ours."""
+
+    def letter(self, envelope: AmqpMessage) -> AmqpMessage:
+        """What of the envelope it came in goes to the dead letters for it."""
+        return replace(
+            envelope,
+            body=self.body,
+            message_id=f"{envelope.message_id}:{self.index}",
+            content_type=JSON_TYPE,
+        )
 
 
 def is_batch(message: AmqpMessage) -> bool:

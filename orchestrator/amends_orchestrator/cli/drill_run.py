@@ -287,18 +287,13 @@ def participants_of(apps: Sequence[Any]) -> Participants:
     async def running(
         topology: Topology, broker: MemoryBroker, url: str, secret: str
     ) -> AsyncGenerator[None]:
-        from amends_orchestrator.cli.embedded import runtime_of
+        from amends_orchestrator.cli.embedded import runtime_of, serving
 
         runtimes = [
             await runtime_of(app, broker, topology, url, drill_secret=secret, **AT_HOME)
             for app in apps
         ]
-        tasks = [asyncio.ensure_future(runtime.run()) for runtime in runtimes]
-        try:
+        async with serving(runtimes):
             yield
-        finally:
-            for runtime in runtimes:
-                runtime.stop()
-            await asyncio.gather(*tasks)
 
     return running

@@ -124,6 +124,13 @@ async def _running(
     """The participants' runtimes, each over the same broker; drained at the end."""
     url = settings.database_url.get_secret_value()
     runtimes = [await runtime_of(app, broker, settings.topology, url) for app in participants]
+    async with serving(runtimes):
+        yield
+
+
+@asynccontextmanager
+async def serving(runtimes: Sequence[Runtime]) -> AsyncGenerator[None]:
+    """They run; drained at the end."""
     tasks = [asyncio.ensure_future(runtime.run()) for runtime in runtimes]
     try:
         yield

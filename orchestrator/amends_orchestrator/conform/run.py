@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-from amends_contracts.messages import Outcome, Reversal
+from amends_contracts.messages import ACCEPTS_BATCH, Outcome, Reversal
 from amends_contracts.names import Key, Op, SagaId
 from amends_contracts.topology import Topology
 from amends_orchestrator.conform import finding_out, rules
@@ -225,7 +225,7 @@ class _Run:
             unit=unit,
             by_key=observe is not None and is_by_key(observe),
             restarts=self._stage.keeper is not None,
-            batches=any("batch" in hello.accepts for hello in hellos) if hellos else None,
+            batches=any(ACCEPTS_BATCH in hello.accepts for hello in hellos) if hellos else None,
         )
 
     def _trial(self, subject: Subject, can: Abilities) -> Trial:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from amends_contracts.messages import ActionOutcome, Json, Outcome
 from amends_contracts.names import Op, SagaId, StepPath
-from amends_contracts.problems import Problem
+from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.journal import EVENT_TYPES, Event
 from amends_orchestrator.core.kinds import UnknownKind
@@ -139,3 +139,10 @@ def from_row(row: JournalRow) -> Event:
         elif default is MISSING:
             values[name] = None
     return form.event(**values)
+
+
+def is_timeout(row: JournalRow) -> bool:
+    """Whether the row says that nobody answered in time."""
+    data: dict[str, Json] = row.data or {}
+    problem: dict[str, Json] = data.get("problem") or {}
+    return problem.get("type") == ProblemType.TIMEOUT

@@ -44,7 +44,7 @@ from amends_orchestrator.engine.ports import (
     Store,
     StoredSaga,
 )
-from amends_orchestrator.engine.refusals import refusal_of
+from amends_orchestrator.engine.refusals import other_input, refusal_of
 from amends_orchestrator.engine.tracing import Tracing
 from amends_orchestrator.engine.values import NO_TEXTS, RowValues
 from amends_orchestrator.engine.work import (
@@ -256,8 +256,7 @@ class Assembly:
             detail = f"the saga with key {work.start.key!r} was cancelled before it started"
             self._refuse_start(work, Refused(type=ProblemType.WRONG_STATE, detail=detail))
         elif not same:
-            detail = f"key {work.start.key!r} was used with another input, by saga {saga_id}"
-            self._refuse_start(work, Refused(type=ProblemType.KEY_CONFLICT, detail=detail))
+            self._refuse_start(work, other_input(work.start.key, saga_id))
         elif work.asked is not None:
             asked = ForSaga(saga_id=saga_id, message=Asked(asker=work.asked), handle=work.handle)
             self._leftover.append(asked)

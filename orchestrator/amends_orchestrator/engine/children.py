@@ -29,7 +29,7 @@ from amends_orchestrator.core.state import Asker, Saga, SagaStatus
 from amends_orchestrator.engine.catalog import Catalog
 from amends_orchestrator.engine.dispatch import input_digest
 from amends_orchestrator.engine.ports import KnownStart, StartKey, Store, StoredSaga
-from amends_orchestrator.engine.refusals import refusal_of
+from amends_orchestrator.engine.refusals import other_input, refusal_of
 from amends_orchestrator.engine.undo import undo_of
 from amends_orchestrator.engine.work import ForReply, ForSaga, ForStart
 
@@ -45,8 +45,6 @@ class _Order:
     asker: Asker
     tenant: str
     by: str
-    requested_by: str
-    """The person behind it: who started the parent, or the parent's parent."""
     start: Start
     outcome: ActionOutcome | None
     trace: Trace | None
@@ -77,9 +75,7 @@ class Children:
         asker = _asker(command)
         if _COMMANDS.get(command.type) is not command.op or asker is None:
             return None
-        first = (await self._store.values([(asker.saga_id, 1)]))[asker.saga_id][1]
-        requested_by = first.get("requested_by") or first["by"]
-        order = _order(command, asker, parent, requested_by)
+        order = _order(command, asker, parent)
         if isinstance(order, Refused):
             return _told(refusal_of(asker, order))
         known = (await self._store.load([], [order.key])).starts.get(order.key)
@@ -95,12 +91,13 @@ class Children:
         if known is not None and known.saga_id is not None:
             child = await self._saga(known.saga_id)
             if child is None:  # archived
-                return _forgotten(order.asker)
+                return _told(forgotten(order.asker))
             return self._again(order, known, child)
         found = await self._start_of(order.tenant, order.by, order.start, order.trace)
         if isinstance(found, Refused):
             return _told(refusal_of(order.asker, found))
-        found.asked, found.requested_by = order.asker, order.requested_by
+        found.asked = order.asker
+        found.requested_by = await self._requester(order.asker.saga_id)
         return found
 
     def _again(self, order: _Order, known: KnownStart, child: Saga) -> ForSaga | ForReply:
@@ -110,9 +107,8 @@ class Children:
         """
         if input_digest(order.start.input) == known.input_digest:
             return _asked(order.asker, child)
-        saga_id = child.identity.saga_id
-        detail = f"key {order.start.key!r} was used with another input, by saga {saga_id}"
-        return _told(refusal_of(order.asker, Refused(type=ProblemType.KEY_CONFLICT, detail=detail)))
+        refused = other_input(order.start.key, child.identity.saga_id)
+        return _told(refusal_of(order.asker, refused))
 
     # --- undo-saga
 
@@ -121,7 +117,7 @@ class Children:
         if known is not None and known.saga_id is not None:
             child = await self._saga(known.saga_id)
         if known is not None and child is None:
-            return _forgotten(order.asker)
+            return _told(forgotten(order.asker))
         if child is None:
             return await self._never_started(order)
         if child.status is not SagaStatus.COMPLETED:
@@ -137,7 +133,7 @@ class Children:
         if undo is not None:
             return _asked(order.asker, undo)
         if begun is not None:  # archived
-            return _forgotten(order.asker)
+            return _told(forgotten(order.asker))
         reason = f"saga {order.asker.saga_id} takes its child back"
         asked = Undo(saga_id=identity.saga_id, reason=reason, across_pivot=True)
         found = await undo_of(
@@ -158,7 +154,7 @@ class Children:
     async def _never_started(self, order: _Order) -> ForStart | ForReply:
         """A tombstone takes its place, so that a start that comes late finds it undone."""
         if order.outcome is ActionOutcome.SUCCEEDED:
-            return _forgotten(order.asker)
+            return _told(forgotten(order.asker))
         found = await self._start_of(order.tenant, order.by, order.start, order.trace)
         if isinstance(found, Refused):
             # It would be refused, too, when it came: there is nothing to take back.
@@ -169,6 +165,11 @@ class Children:
         return found
 
     # --- what is there
+
+    async def _requester(self, parent: SagaId) -> str:
+        """The person behind a child: who started its parent, or its parent's parent."""
+        first = (await self._store.values([(parent, 1)]))[parent][1]
+        return first.get("requested_by") or first["by"]
 
     async def _saga(self, saga_id: SagaId) -> Saga | None:
         stored = (await self._store.load([saga_id], [])).sagas.get(saga_id)
@@ -195,10 +196,6 @@ def forgotten(asker: Asker) -> ChildReply:
     return ChildReply(asker=asker, outcome=Outcome.UNKNOWN, body=body)
 
 
-def _forgotten(asker: Asker) -> ForReply:
-    return _told(forgotten(asker))
-
-
 def _asker(command: Command) -> Asker | None:
     assert command.key is not None
     assert command.reply_to is not None
@@ -209,9 +206,7 @@ def _asker(command: Command) -> Asker | None:
     return Asker(saga_id=saga_id, path=path, partition=partition, op=op, attempt=command.attempt)
 
 
-def _order(
-    command: Command, asker: Asker, parent: StoredSaga, requested_by: str
-) -> _Order | Refused:
+def _order(command: Command, asker: Asker, parent: StoredSaga) -> _Order | Refused:
     """What is to be started or taken back. The tenant is the parent's, whatever a header says."""
     body: dict[str, Any] = command.json()
     started = body if asker.op is Op.ACTION else body["input"]
@@ -229,7 +224,6 @@ def _order(
         asker=asker,
         tenant=parent.identity.tenant,
         by=f"saga {asker.saga_id}",
-        requested_by=requested_by,
         start=start,
         outcome=command.action_outcome,
         trace=command.trace,

@@ -14,11 +14,11 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from amends_contracts.messages import Json, Outcome
+from amends_contracts.messages import Outcome
 from amends_contracts.names import ENGINE, Op, service_of
-from amends_contracts.problems import ProblemType
-from amends_orchestrator.core.decision import Decision, JournalRow
+from amends_orchestrator.core.decision import Decision
 from amends_orchestrator.core.inputs import DeadLettered, Input, ReplyReceived, Returned, Woke
+from amends_orchestrator.core.journal_rows import is_timeout
 from amends_orchestrator.core.plan import Plan
 from amends_orchestrator.core.state import Identity
 
@@ -137,7 +137,7 @@ class Circuits:
             case Returned() | DeadLettered():
                 yield from self._silent(decision, {message.path})
             case Woke():
-                late = {row.step for row in decision.rows if _is_timeout(row)}
+                late = {row.step for row in decision.rows if is_timeout(row)}
                 yield from self._silent(decision, {path for path in late if path is not None})
             case _:
                 pass
@@ -186,9 +186,3 @@ class View:
 
 def _is_good(message: Input) -> bool:
     return isinstance(message, ReplyReceived) and message.outcome is not Outcome.UNKNOWN
-
-
-def _is_timeout(row: JournalRow) -> bool:
-    data: dict[str, Json] = row.data or {}
-    problem: dict[str, Json] = data.get("problem") or {}
-    return problem.get("type") == ProblemType.TIMEOUT

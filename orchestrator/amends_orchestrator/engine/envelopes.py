@@ -13,23 +13,21 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from amends_contracts.amqp import AmqpMessage
 from amends_contracts.codec import Packed, pack
-from amends_contracts.messages import JSON_TYPE, Hello
+from amends_contracts.messages import ACCEPTS_BATCH, JSON_TYPE, Hello
 from amends_contracts.names import Op, SagaId, StepPath, service_of
-from amends_contracts.problems import ProblemType
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import JournalRow
 from amends_orchestrator.core.inputs import ReplyReceived
+from amends_orchestrator.core.journal_rows import is_timeout
 from amends_orchestrator.engine.ports import Clock
 
 log = logging.getLogger(__name__)
 
-BATCH: Final = "batch"
-"""What a service that takes envelopes says in `accepts`."""
 HEARD_S: Final = 90.0
 """Three hellos missed."""
 LATE_S: Final = 30.0
@@ -61,7 +59,7 @@ class Envelopes:
 
     def heard(self, hello: Hello) -> None:
         """An instance has said what it takes."""
-        if BATCH in hello.accepts:
+        if ACCEPTS_BATCH in hello.accepts:
             self.learn([hello.service])
 
     def learn(self, services: Iterable[str]) -> None:
@@ -122,7 +120,7 @@ class Envelopes:
     def timed_out(self, saga_id: SagaId, rows: Iterable[JournalRow]) -> None:
         """A saga was looked at because it was due: what of its rows says that nobody answered."""
         for row in rows:
-            if row.attempt == 1 and row.step is not None and _is_timeout(row):
+            if row.attempt == 1 and row.step is not None and is_timeout(row):
                 self._suspects.setdefault((saga_id, row.step))
         while len(self._suspects) > SUSPECTS_MAX:
             del self._suspects[next(iter(self._suspects))]
@@ -161,9 +159,3 @@ class Envelopes:
 
 
 _SHARED: Final = frozenset({Op.ACTION.value, Op.COMPENSATION.value})
-
-
-def _is_timeout(row: JournalRow) -> bool:
-    data: dict[str, Any] = row.data or {}
-    problem = data.get("problem")
-    return problem is not None and problem["type"] == ProblemType.TIMEOUT

@@ -11,14 +11,13 @@ import logging
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from amends_amqp.dead_letters import rejected
 from amends_contracts.amqp import AmqpMessage, Delivery, DeliveryTag, PublishResult
 from amends_contracts.codec import BadMember, is_batch
-from amends_contracts.messages import JSON_TYPE
 from amends_contracts.topology import Topology
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.inputs import ReplyReceived, Woke
@@ -287,13 +286,7 @@ class Intake:
     async def _bury(self, delivery: Delivery, member: BadMember, handle: Handle | None) -> None:
         """Dead-letter a member alone, or a reply that was one; its delivery is held until then."""
         assert handle is not None, "what has dead members is held"
-        envelope = delivery.message
-        letter = member.message or replace(
-            envelope,
-            body=member.body,
-            message_id=f"{envelope.message_id}:{member.index}",
-            content_type=JSON_TYPE,
-        )
+        letter = member.message or member.letter(delivery.message)
         dead = rejected(letter, self._topology.dead, member.reason)
         while True:
             (result,) = await self._transport.publish([dead], ANSWER_TIMEOUT_S)

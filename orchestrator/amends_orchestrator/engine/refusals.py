@@ -1,7 +1,8 @@
 """Refusals as problems: what a client is told, and what a step that runs a saga is told."""
 
 from amends_contracts.messages import Outcome
-from amends_contracts.problems import Problem
+from amends_contracts.names import SagaId
+from amends_contracts.problems import Problem, ProblemType
 from amends_orchestrator.core.children import ChildReply
 from amends_orchestrator.core.decision import Refused
 from amends_orchestrator.core.state import Asker
@@ -15,6 +16,12 @@ def problem_of(refused: Refused) -> Problem:
         detail=refused.detail,
         errors=refused.errors,
     )
+
+
+def other_input(key: str, saga_id: SagaId) -> Refused:
+    """A start whose key is another's."""
+    detail = f"key {key!r} was used with another input, by saga {saga_id}"
+    return Refused(type=ProblemType.KEY_CONFLICT, detail=detail)
 
 
 def refusal_of(asker: Asker, refused: Refused, *, retryable: bool = False) -> ChildReply:

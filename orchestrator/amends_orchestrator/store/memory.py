@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from amends_contracts.messages import CommandInfo, Hello, Json
+from amends_contracts.messages import ACCEPTS_BATCH, CommandInfo, Hello, Json
 from amends_contracts.names import STEP_PATH_BYTES_MAX, SagaId
 from amends_contracts.topology import PARTITIONS_DEFAULT
 from amends_orchestrator.core.decision import JournalRow
@@ -386,7 +386,7 @@ class MemoryStore:
         return frozenset(
             hello.service
             for name, hello in self.said.items()
-            if "batch" in hello.accepts and self._heard_at[name] > since
+            if ACCEPTS_BATCH in hello.accepts and self._heard_at[name] > since
         )
 
     async def note_singly(self, tenant: str, who: str, service: str) -> None:

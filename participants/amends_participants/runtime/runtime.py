@@ -13,7 +13,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
@@ -29,7 +28,7 @@ from amends_contracts.codec import (
     is_batch,
 )
 from amends_contracts.drill import is_drill
-from amends_contracts.messages import JSON_TYPE, Effect
+from amends_contracts.messages import Effect
 from amends_contracts.topology import Queue, Topology
 from amends_participants.app import Participant
 from amends_participants.barrier import store
@@ -241,12 +240,7 @@ class Runtime:
         taken: list[Taken] = []
         for member in members:
             if isinstance(member, BadMember):
-                letter = replace(
-                    delivery.message,
-                    body=member.body,
-                    message_id=f"{delivery.message.message_id}:{member.index}",
-                    content_type=JSON_TYPE,
-                )
+                letter = member.letter(delivery.message)
                 self.begin(self._bury(hold.settle, letter, member.reason))
                 continue
             try:

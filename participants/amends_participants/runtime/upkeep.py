@@ -9,6 +9,7 @@ from typing import Final
 
 from amends_contracts.codec import encode_hello
 from amends_contracts.drill import ENABLED
+from amends_contracts.messages import ACCEPTS_BATCH
 from amends_contracts.names import Key
 from amends_participants.barrier import store
 from amends_participants.runtime import outside
@@ -23,8 +24,6 @@ TAKEN_MAX: Final = 64
 """Intents or replies taken over at a time."""
 PURGED_MAX: Final = 1000
 RENEWALS_PER_LEASE: Final = 3
-BATCH: Final = "batch"
-"""Said of envelopes in `hello`."""
 UPKEEP: Final = "upkeep"
 """Name of the tasks that do this work: what they commit belongs to no command."""
 
@@ -75,7 +74,7 @@ class Upkeep:
         self._renewed_at = asyncio.get_running_loop().time()
 
     async def _hello(self) -> None:
-        accepts = {BATCH} if self._scope.settings.envelopes else set[str]()
+        accepts = {ACCEPTS_BATCH} if self._scope.settings.envelopes else set[str]()
         if self._scope.drilling.enabled:
             accepts.add(ENABLED)
         hello = self._scope.app.hello(str(self._scope.instance), accepts)
