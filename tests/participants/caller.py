@@ -134,6 +134,14 @@ class Step:
         return Command(**{**values, **more})
 
 
+def charges(count: int, how: str = "") -> list[Step]:
+    """As many steps of one dollar each."""
+    return [
+        Step("bank.charge", {"account": f"a{n % 20 + 1}", "usd": 1, "how": how})
+        for n in range(count)
+    ]
+
+
 class Caller:
     """Publishes commands and collects the replies of one partition."""
 

@@ -34,6 +34,15 @@ async def world(database_url: str) -> AsyncGenerator[World]:
 
 
 @pytest.fixture
+async def served(
+    caller: Caller, world: World, broker_url: str, wire_prefix: str
+) -> AsyncGenerator[Caller]:
+    """One instance of the bank."""
+    async with running(bank(world), settings_for(broker_url, world.url, wire_prefix)):
+        yield caller
+
+
+@pytest.fixture
 def crowd(caller: Caller, world: World, broker_url: str, wire_prefix: str) -> Crowd:
     """Sends commands while nobody serves, so that all are there when somebody does."""
 

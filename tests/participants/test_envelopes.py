@@ -1,7 +1,6 @@
 """Commands that come in one message: each has its own answer, whatever becomes of the others."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
@@ -15,29 +14,12 @@ from amends_participants import Effect, Participant
 from amends_participants.barrier import store
 from amends_participants.transport import Delivery
 from participants.bank import Charge, Receipt, bank
-from participants.caller import Caller, Step, told
+from participants.caller import Caller, Step, charges, told
 from participants.running import running, settings_for
 from participants.test_crashes import Start, killed, start
 from participants.world import World
 
 __all__ = ["start"]
-
-
-@pytest.fixture
-async def served(
-    caller: Caller, world: World, broker_url: str, wire_prefix: str
-) -> AsyncGenerator[Caller]:
-    """One instance of the bank."""
-    async with running(bank(world), settings_for(broker_url, world.url, wire_prefix)):
-        yield caller
-
-
-def charges(count: int, how: str = "") -> list[Step]:
-    """As many steps of one dollar each."""
-    return [
-        Step("bank.charge", {"account": f"a{n % 20 + 1}", "usd": 1, "how": how})
-        for n in range(count)
-    ]
 
 
 async def told_all(caller: Caller, steps: list[Step]) -> list[tuple[str, object]]:

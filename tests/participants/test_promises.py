@@ -1,7 +1,6 @@
 """What a participant promises, over real RabbitMQ and Postgres, row by row of the table."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,22 +9,11 @@ import pytest
 from amends_contracts.codec import encode_command
 from amends_contracts.messages import ActionOutcome, Usage, digest_of, to_body
 from amends_participants.runtime.passive import EXPIRED_GRACE
-from participants.bank import bank
 from participants.caller import Caller, Step, told
-from participants.running import running, settings_for
 from participants.world import World
 
 CLASSES = ["bank.charge", "bank.wire", "bank.post", "bank.shout"]
 OUTSIDE = CLASSES[1:]
-
-
-@pytest.fixture
-async def served(
-    caller: Caller, world: World, broker_url: str, wire_prefix: str
-) -> AsyncGenerator[Caller]:
-    """A bank that serves the caller."""
-    async with running(bank(world), settings_for(broker_url, world.url, wire_prefix)):
-        yield caller
 
 
 def step_of(command: str, how: str = "") -> Step:

@@ -1,37 +1,18 @@
 """Actions that arrive together share a transaction, and nobody can tell but by its number."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 
-import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from amends_participants import Command, Effect, Participant
 from participants.bank import bank
-from participants.caller import Caller, Step, told
+from participants.caller import Caller, Step, charges, told
 from participants.running import Crowd, running, settings_for
 from participants.world import World
 
 SHARED = "SELECT count(*) - count(DISTINCT xmin::text) FROM done"
 """Effects beyond the first of their transaction."""
-
-
-@pytest.fixture
-async def served(
-    caller: Caller, world: World, broker_url: str, wire_prefix: str
-) -> AsyncGenerator[Caller]:
-    """One instance of the bank."""
-    async with running(bank(world), settings_for(broker_url, world.url, wire_prefix)):
-        yield caller
-
-
-def charges(count: int, how: str = "") -> list[Step]:
-    """As many steps of one dollar each."""
-    return [
-        Step("bank.charge", {"account": f"a{n % 20 + 1}", "usd": 1, "how": how})
-        for n in range(count)
-    ]
 
 
 async def answers(caller: Caller, steps: list[Step]) -> list[tuple[str, object]]:

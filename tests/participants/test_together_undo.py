@@ -6,20 +6,12 @@ from amends_contracts.messages import to_body
 from amends_contracts.names import Key
 from amends_participants import Command as Body
 from amends_participants import Effect, Participant
-from participants.caller import Step, saga_id
+from participants.caller import Step, charges, saga_id
 from participants.running import Crowd
 from participants.world import World
 
 SHARED = "SELECT count(*) - count(DISTINCT xmin::text) FROM done WHERE what = 'undone'"
 """Undos beyond the first of their transaction."""
-
-
-def charges(count: int, how: str = "") -> list[Step]:
-    """As many steps of one dollar each."""
-    return [
-        Step("bank.charge", {"account": f"a{n % 20 + 1}", "usd": 1, "how": how})
-        for n in range(count)
-    ]
 
 
 async def test_a_crowd_of_undos_shares_transactions(crowd: Crowd, world: World) -> None:

@@ -1,6 +1,5 @@
 """What `amends archive` does: batch after batch, until nothing more may go."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,17 +8,13 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-from pydantic import ValidationError
 
 from amends_contracts.codec import dump_messages
-from amends_contracts.definition import Definition
-from amends_contracts.expressions import ExpressionSyntaxError
 from amends_contracts.topology import Topology
 from amends_orchestrator.cel import CelExpressions
 from amends_orchestrator.cli import schema
 from amends_orchestrator.cli.archive_file import ArchiveFile
 from amends_orchestrator.cli.exits import CliError, Exit
-from amends_orchestrator.core.compiling import UnsupportedKind, compile_plan
 from amends_orchestrator.core.plan import Plan
 from amends_orchestrator.engine.forgets import forget_messages, services_in
 from amends_orchestrator.engine.ids import uuid7
@@ -31,6 +26,7 @@ from amends_orchestrator.store.archive import (
     archive_batch,
     forget_keys,
 )
+from amends_orchestrator.store.pasts import plan_of
 
 _NEVER: Final = UUID(int=0)
 
@@ -138,12 +134,11 @@ async def _plans(connection: Connection, name: str | None) -> dict[tuple[str, in
     plans: dict[tuple[str, int], Plan] = {}
     expressions = CelExpressions()
     for row in rows:
-        try:
-            document = Definition.model_validate(json.loads(row["document"]))
-            plans[row["name"], row["version"]] = compile_plan(document, expressions)
-        except (ValidationError, UnsupportedKind, ExpressionSyntaxError) as error:
+        plan = plan_of(row["document"], expressions)
+        if plan is None:
             raise CliError(
                 f"{row['name']}@{row['version']} cannot be read by this release.",
                 "Archive with the newest release that runs here.",
-            ) from error
+            )
+        plans[row["name"], row["version"]] = plan
     return plans

@@ -130,7 +130,7 @@ class ApiKeys:
                 broker_user=r["broker_user"],
                 created_at=r["created_at"],
                 expires_at=r["expires_at"],
-                roles=frozenset(r["roles"]) - {EVERYBODY},
+                roles=_roles(r),
             )
             for r in rows
         ]
@@ -148,8 +148,11 @@ class ApiKeys:
 
 def _principal(row: asyncpg.Record) -> Principal:
     """Its roles are its own: everybody's is none that a key can hold."""
-    roles = frozenset(row["roles"]) - {EVERYBODY}
-    return Principal(row["name"], row["tenant"], Scope(row["scope"]), roles)
+    return Principal(row["name"], row["tenant"], Scope(row["scope"]), _roles(row))
+
+
+def _roles(row: asyncpg.Record) -> frozenset[str]:
+    return frozenset(row["roles"]) - {EVERYBODY}
 
 
 def prefix_of(plaintext: str) -> str | None:

@@ -93,12 +93,18 @@ def _plans(
 ) -> Mapping[tuple[str, int], Plan]:
     plans: dict[tuple[str, int], Plan] = {}
     for row in documents:
-        try:
-            definition = Definition.model_validate(json.loads(row["document"]))
-            plans[row["name"], row["version"]] = compile_plan(definition, expressions)
-        except (ValidationError, UnsupportedKind, ExpressionSyntaxError):
-            continue  # of a newer release
+        plan = plan_of(row["document"], expressions)
+        if plan is not None:
+            plans[row["name"], row["version"]] = plan
     return plans
+
+
+def plan_of(document: str, expressions: Expressions) -> Plan | None:
+    """The plan of a stored document; None if it is of a newer release, which alone can read it."""
+    try:
+        return compile_plan(Definition.model_validate(json.loads(document)), expressions)
+    except (ValidationError, UnsupportedKind, ExpressionSyntaxError):
+        return None
 
 
 def _past(
